@@ -1,0 +1,165 @@
+-- Organizations: the tenants. Also the few helpers that every later room uses (schema private, clock, roles).
+-- The helpers that read public.organization_members are plpgsql, so that they may stand before the table does.
+
+create schema if not exists private;
+comment on schema private is 'Helpers of policies, triggers and RPCs. Not exposed by PostgREST; security definer functions live only here.';
+revoke all on schema private from public;
+grant usage on schema private to authenticated, service_role;
+
+-- Helpers ------------------------------------------------------------------------------------------------------------
+
+create function private.clock() returns timestamptz
+language sql stable set search_path = ''
+as $$
+  select now() + coalesce(nullif(current_setting('orchestrator.clock_offset', true), ''), '0')::interval;
+$$;
+comment on function private.clock() is
+  'The one source of time for rules (leases, schedules, expiry): the transaction''s start, moved by the setting orchestrator.clock_offset, which only tests set.';
+revoke execute on function private.clock() from public;
+grant execute on function private.clock() to authenticated, service_role;
+
+create function private.is_client() returns boolean
+language sql stable set search_path = ''
+as $$
+  select coalesce(current_setting('role', true), 'none') in ('anon', 'authenticated');
+$$;
+comment on function private.is_client() is
+  'True for a request from a browser or app (roles anon and authenticated), also inside security definer functions; false for service_role, migrations and psql.';
+revoke execute on function private.is_client() from public;
+grant execute on function private.is_client() to authenticated, service_role;
+
+create function private.role_rank(role text) returns integer
+language sql immutable set search_path = ''
+as $$
+  select array_position(array['viewer', 'member', 'developer', 'admin', 'owner'], role);
+$$;
+comment on function private.role_rank(text) is 'Rank of a role in an organization: viewer 1 < member 2 < developer 3 < admin 4 < owner 5; null for anything else.';
+revoke execute on function private.role_rank(text) from public;
+grant execute on function private.role_rank(text) to authenticated, service_role;
+
+create function private.my_organizations(minimum_role text default 'viewer') returns setof text
+language plpgsql stable security definer set search_path = '' rows 5
+as $$
+begin
+  return query
+  select m.organization_slug
+  from public.organization_members m
+  join public.organizations o on o.slug = m.organization_slug and o.is_active
+  join public.users u on u.id = m.user_id and u.is_active
+  where m.user_id = (select auth.uid())
+    and private.role_rank(m.role) >= private.role_rank(minimum_role);
+end;
+$$;
+comment on function private.my_organizations(text) is
+  'Slugs of the active organizations where the caller has at least this role. Policies use it as a set: organization_slug = any (array(select private.my_organizations(''member''))). Read from the table at each request, so that a change of membership acts at once.';
+revoke execute on function private.my_organizations(text) from public;
+grant execute on function private.my_organizations(text) to authenticated, service_role;
+
+create function private.require_role(organization_slug text, minimum_role text) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  if not private.is_client() or organization_slug in (select private.my_organizations(minimum_role)) then
+    return;
+  end if;
+  raise exception using errcode = '42501', message = 'not_allowed',
+    detail = format('This needs the role %s or higher in organization "%s".', minimum_role, organization_slug),
+    hint = 'Check the slug, or ask an admin of that organization for an invitation or a higher role.';
+end;
+$$;
+comment on function private.require_role(text, text) is
+  'Raises 42501 not_allowed unless the caller is a server or has at least this role there. An unknown organization gives the same answer as a foreign one.';
+revoke execute on function private.require_role(text, text) from public;
+grant execute on function private.require_role(text, text) to authenticated, service_role;
+
+create function public.set_updated_at() returns trigger
+language plpgsql security invoker set search_path = ''
+as $$
+begin
+  new.updated_at := now();
+  return new;
+end;
+$$;
+comment on function public.set_updated_at() is 'Before update: keeps updated_at. One function for every table.';
+revoke execute on function public.set_updated_at() from public, anon, authenticated;
+
+create function private.limits_are_numbers(settings jsonb) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select case jsonb_typeof(settings -> 'limits')
+    when 'object' then not exists (
+      select from jsonb_each(settings -> 'limits') l
+      where jsonb_typeof(l.value) <> 'number' or (l.value #>> '{}')::numeric < 0
+    )
+    else settings -> 'limits' is null
+  end;
+$$;
+comment on function private.limits_are_numbers(jsonb) is 'True when settings.limits is absent or an object of numbers that are not negative.';
+revoke execute on function private.limits_are_numbers(jsonb) from public;
+grant execute on function private.limits_are_numbers(jsonb) to authenticated, service_role;
+
+-- Table --------------------------------------------------------------------------------------------------------------
+
+create table public.organizations (
+  slug text primary key,
+  id uuid not null default gen_random_uuid() unique,
+  name text not null,
+  description text,
+  url text,
+  settings jsonb not null default '{}',
+  subscription_tier text not null default 'basic',
+  subscription_info jsonb not null default '{}',
+  created_by uuid,
+  is_active boolean not null default true,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint slug_is_lower_case_words check (slug ~ '^[a-z0-9][a-z0-9_-]{1,62}$'),
+  constraint name_is_not_blank check (btrim(name) <> '' and length(name) <= 255),
+  constraint settings_is_a_small_object check (jsonb_typeof(settings) = 'object' and pg_column_size(settings) <= 65536),
+  constraint limits_are_numbers check (private.limits_are_numbers(settings)),
+  constraint subscription_info_is_an_object check (jsonb_typeof(subscription_info) = 'object'),
+  constraint subscription_tier_is_known check (subscription_tier in ('basic', 'pro', 'enterprise'))
+);
+
+-- Lookup by name.
+create index idx_organizations_name on public.organizations (name);
+-- Newest first.
+create index idx_organizations_created_at on public.organizations (created_at);
+-- settings @> '{"features": ["api-agents"]}'.
+create index idx_organizations_settings on public.organizations using gin (settings);
+-- Reports by tier.
+create index idx_organizations_subscription_tier on public.organizations (subscription_tier);
+-- Organizations a user created (foreign key).
+create index organizations_created_by_idx on public.organizations (created_by);
+
+create trigger set_updated_at before update on public.organizations
+for each row execute function public.set_updated_at();
+
+comment on table public.organizations is 'Tenants. Everything of a tenant carries its slug; members see it by their role in organization_members.';
+comment on column public.organizations.slug is 'Human-readable key, e.g. acme-corp. Never changes.';
+comment on column public.organizations.id is 'Stable uuid for systems that want one.';
+comment on column public.organizations.settings is
+  'theme, features[], preferences, limits {max_agents, max_conversations, max_concurrent_tasks, max_monthly_cost}. A missing limit means none; over a limit is PT429.';
+comment on column public.organizations.subscription_info is 'plan, status, currentPeriodStart, currentPeriodEnd, cancelAtPeriodEnd; written by the platform.';
+comment on column public.organizations.is_active is 'False: members see and do nothing there, and no task of it is claimed.';
+
+-- Protection ---------------------------------------------------------------------------------------------------------
+
+alter table public.organizations enable row level security;
+revoke all on public.organizations from anon, authenticated, service_role;
+grant select, delete on public.organizations to authenticated;
+grant update (name, description, url, settings) on public.organizations to authenticated;
+grant select, insert, update, delete on public.organizations to service_role;
+
+create policy "Members read their organizations" on public.organizations
+for select to authenticated
+using (slug = any (array(select private.my_organizations('viewer'))));
+
+create policy "Owners change their organization" on public.organizations
+for update to authenticated
+using (slug = any (array(select private.my_organizations('owner'))))
+with check (slug = any (array(select private.my_organizations('owner'))));
+
+create policy "Owners delete their organization" on public.organizations
+for delete to authenticated
+using (slug = any (array(select private.my_organizations('owner'))));

@@ -1,0 +1,413 @@
+-- Tasks: the one durable queue. A member inserts a row; a worker claims it, and its functions (claim_tasks, complete_tasks, …)
+-- move it on. The moves, and what each implies for lease, times and progress, stand in one trigger here: private.guard_task.
+-- Lock order everywhere: task, then what hangs on it, conversations last and in the order of their ids.
+
+create table public.task_methods (
+  name text primary key,
+  description text not null,
+  needs_agent boolean not null default true,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint name_is_snake_case check (name ~ '^[a-z][a-z0-9_]{0,62}$')
+);
+create trigger set_updated_at before update on public.task_methods
+for each row execute function public.set_updated_at();
+
+comment on table public.task_methods is 'What a task may ask for; each name has a handler in a worker. Operators add rows for handlers of their own.';
+
+alter table public.task_methods enable row level security;
+revoke all on public.task_methods from anon, authenticated, service_role;
+grant select on public.task_methods to authenticated;
+grant select, insert, update, delete on public.task_methods to service_role;
+create policy "Everybody signed in reads methods" on public.task_methods for select to authenticated using (true);
+
+insert into public.task_methods (name, description) values
+('process', 'Run the agent on the prompt and keep the result as a version of a deliverable.'),
+('converse', 'Run the agent on the prompt and answer in the conversation; no deliverable.');
+
+-- Table --------------------------------------------------------------------------------------------------------------
+
+create table public.tasks (
+  id uuid primary key default gen_random_uuid(),
+  organization_slug text not null references public.organizations (slug) on delete cascade,
+  user_id uuid not null default auth.uid() references public.users (id) on delete cascade,
+  agent_conversation_id uuid references public.agent_conversations (id) on delete set null,
+  agent_slug text references public.agents (slug) on delete set null,
+  agent_name text,
+  method text not null references public.task_methods (name),
+  prompt text not null,
+  params jsonb not null default '{}',
+  response text,
+  response_metadata jsonb not null default '{}',
+  status text not null default 'pending',
+  progress integer not null default 0,
+  progress_message text,
+  evaluation jsonb not null default '{}',
+  llm_metadata jsonb not null default '{}',
+  error_code text,
+  error_message text,
+  error_data jsonb,
+  started_at timestamptz,
+  completed_at timestamptz,
+  timeout_seconds integer not null default 300,
+  metadata jsonb not null default '{}',
+  deliverable_type text not null default 'text',
+  deliverable_metadata jsonb not null default '{}',
+  priority integer not null default 100,
+  scheduled_at timestamptz not null default now(),
+  attempt integer not null default 0,
+  max_attempts integer not null default 3,
+  backoff interval not null default '5 seconds',
+  idempotency_key text,
+  concurrency_key text,
+  parent_task_id uuid references public.tasks (id) on delete set null,
+  project_step_id uuid,
+  execution_id uuid,
+  worker_id text,
+  lease_token uuid,
+  lease_expires_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint status_is_known check (status in ('pending', 'in_progress', 'paused', 'completed', 'failed', 'cancelled', 'timeout', 'rejected')),
+  constraint prompt_is_neither_empty_nor_huge check (btrim(prompt, E' \t\r\n') <> '' and octet_length(prompt) <= 1048576),
+  constraint params_is_an_object check (jsonb_typeof(params) = 'object' and pg_column_size(params) <= 1048576),
+  constraint metadata_is_a_small_object check (jsonb_typeof(metadata) = 'object' and pg_column_size(metadata) <= 262144),
+  constraint evaluation_is_a_small_object check (jsonb_typeof(evaluation) = 'object' and pg_column_size(evaluation) <= 262144),
+  constraint deliverable_metadata_is_a_small_object
+    check (jsonb_typeof(deliverable_metadata) = 'object' and pg_column_size(deliverable_metadata) <= 262144),
+  constraint response_metadata_is_an_object check (jsonb_typeof(response_metadata) = 'object'),
+  constraint llm_metadata_is_an_object check (jsonb_typeof(llm_metadata) = 'object'),
+  constraint names_and_keys_are_short check (
+    length(agent_name) <= 255 and length(deliverable_type) <= 100 and length(idempotency_key) <= 255 and length(concurrency_key) <= 255
+  ),
+  constraint progress_is_a_percentage check (progress between 0 and 100),
+  constraint timeout_is_between_a_second_and_a_day check (timeout_seconds between 1 and 86400),
+  constraint max_attempts_is_small check (max_attempts between 1 and 1000),
+  constraint attempt_is_within_max_attempts check (attempt between 0 and max_attempts),
+  constraint pending_tasks_have_an_attempt_left check (status <> 'pending' or attempt < max_attempts),
+  constraint backoff_is_at_most_an_hour check (backoff between interval '0' and interval '1 hour'),
+  constraint lease_matches_in_progress check (
+    (status = 'in_progress') = (lease_token is not null) and (lease_token is null) = (lease_expires_at is null)
+    and (status <> 'in_progress' or (worker_id is not null and started_at is not null))
+  ),
+  constraint completed_at_matches_final_status
+    check ((completed_at is not null) = (status in ('completed', 'failed', 'cancelled', 'timeout', 'rejected'))),
+  constraint completed_means_whole check (status <> 'completed' or progress = 100),
+  constraint failures_have_an_error_code check (status not in ('failed', 'timeout', 'rejected') or error_code is not null),
+  constraint error_code_is_snake_case check (error_code ~ '^[a-z][a-z0-9_]{0,62}$')
+);
+
+-- Claims: what may be claimed, per organization in order.
+create index tasks_claimable_idx on public.tasks (organization_slug, priority, scheduled_at) where status = 'pending';
+-- The reaper: leases that have run out.
+create index tasks_lease_idx on public.tasks (lease_expires_at) where status = 'in_progress';
+-- How many an organization runs (max_concurrent_tasks).
+create index tasks_running_idx on public.tasks (organization_slug) where status = 'in_progress';
+-- A user's tasks by state, newest first.
+create index idx_tasks_user_status on public.tasks (user_id, status, created_at desc);
+-- A user's newest tasks.
+create index tasks_user_recent_idx on public.tasks (user_id, created_at desc);
+-- An organization's newest tasks, as its admins list them.
+create index tasks_organization_recent_idx on public.tasks (organization_slug, created_at desc);
+-- The tasks of a conversation.
+create index tasks_conversation_idx on public.tasks (agent_conversation_id, created_at) where agent_conversation_id is not null;
+-- Activity of an agent (foreign key).
+create index tasks_agent_idx on public.tasks (agent_slug, created_at desc);
+-- Tasks by method (foreign key).
+create index tasks_method_idx on public.tasks (method);
+-- Children of a task (foreign key).
+create index tasks_parent_idx on public.tasks (parent_task_id) where parent_task_id is not null;
+-- One task per key: insert with ?on_conflict=organization_slug,idempotency_key and Prefer: resolution=ignore-duplicates.
+create unique index tasks_idempotency_idx on public.tasks (organization_slug, idempotency_key);
+
+-- Triggers: what comes in ----------------------------------------------------------------------------------------------
+
+create function private.check_task_input(task public.tasks) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  if task.prompt is null or btrim(task.prompt, E' \t\r\n') = '' then
+    raise exception using errcode = '22023', message = 'prompt_empty',
+      detail = 'A task needs a prompt.', hint = 'Send what the agent should do in "prompt".';
+  end if;
+  if octet_length(task.prompt) > 1048576 then
+    raise exception using errcode = 'PT413', message = 'prompt_too_large',
+      detail = format('The prompt has %s bytes; at most 1048576 are allowed.', octet_length(task.prompt)),
+      hint = 'Shorten it, or put the material where the agent can fetch it and send a reference.';
+  end if;
+  if jsonb_typeof(task.params) is distinct from 'object' then
+    raise exception using errcode = '22023', message = 'params_not_an_object',
+      detail = format('params is %s.', coalesce(jsonb_typeof(task.params), 'null')), hint = 'Send a JSON object, e.g. {"topic": "tide pools"}.';
+  end if;
+  if pg_column_size(task.params) > 1048576 then
+    raise exception using errcode = 'PT413', message = 'params_too_large',
+      detail = format('params has %s bytes; at most 1048576 are allowed.', pg_column_size(task.params)), hint = 'Send references instead of contents.';
+  end if;
+  if not exists (select from public.task_methods m where m.name = task.method) then
+    raise exception using errcode = '22023', message = 'unknown_method',
+      detail = format('"%s" is not a method.', coalesce(task.method, '')),
+      hint = 'Use one of: ' || (select string_agg(m.name, ', ' order by m.name) from public.task_methods m) || '.';
+  end if;
+end;
+$$;
+comment on function private.check_task_input(public.tasks) is 'Refuses an empty or huge prompt, params that are no object, and unknown methods, with 22023 or PT413.';
+revoke execute on function private.check_task_input(public.tasks) from public;
+grant execute on function private.check_task_input(public.tasks) to authenticated, service_role;
+
+create function private.prepare_task() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_conversation public.agent_conversations;
+  v_agent public.agents;
+begin
+  perform private.require_own_user_id(new.user_id);
+  perform private.check_task_input(new);
+  if new.agent_conversation_id is not null then
+    select c.* into v_conversation from public.agent_conversations c where c.id = new.agent_conversation_id;
+    if not found or v_conversation.organization_slug <> coalesce(new.organization_slug, v_conversation.organization_slug) then
+      raise exception using errcode = 'PT404', message = 'conversation_not_found',
+        detail = format('You have no conversation %s in this organization.', new.agent_conversation_id),
+        hint = 'Create one in agent_conversations, or leave agent_conversation_id out.';
+    end if;
+    if v_conversation.status <> 'active' then
+      raise exception using errcode = 'PT409', message = 'conversation_not_active',
+        detail = format('Conversation %s is %s.', v_conversation.id, v_conversation.status), hint = 'Set its status to active, or begin another.';
+    end if;
+  end if;
+  new.organization_slug := private.my_organization_or_default(coalesce(new.organization_slug, v_conversation.organization_slug));
+  if new.parent_task_id is not null and not exists (
+    select from public.tasks p where p.id = new.parent_task_id and p.organization_slug = new.organization_slug
+  ) then
+    raise exception using errcode = 'PT404', message = 'parent_task_not_found',
+      detail = format('You have no task %s in organization "%s".', new.parent_task_id, new.organization_slug), hint = 'Leave parent_task_id out, or correct it.';
+  end if;
+  new.agent_slug := coalesce(new.agent_slug, v_conversation.agent_slug, (
+    select a.slug from public.agents a
+    where new.agent_name in (a.slug, a.name)
+      and (a.organization_slug @> array[new.organization_slug] or a.owner_user_id = new.user_id)
+    order by a.slug limit 1
+  ), new.agent_name);
+  if new.agent_slug is null and (select m.needs_agent from public.task_methods m where m.name = new.method) then
+    raise exception using errcode = '22023', message = 'agent_missing',
+      detail = format('Method "%s" needs an agent, and neither the task nor its conversation names one.', new.method),
+      hint = 'Send agent_slug, e.g. "blog-post-writer" (agent_name is looked up too).';
+  end if;
+  if new.agent_slug is not null then
+    v_agent := private.usable_agent(new.agent_slug, new.organization_slug, new.user_id);
+    new.agent_name := v_agent.name;
+  end if;
+  return new;
+end;
+$$;
+comment on function private.prepare_task() is
+  'Before insert: fills organization, agent and agent_name, and refuses what the caller may not use. Runs as the caller, so that RLS decides what exists.';
+revoke execute on function private.prepare_task() from public;
+
+create trigger prepare_task before insert on public.tasks
+for each row execute function private.prepare_task();
+
+-- Triggers: the state machine ------------------------------------------------------------------------------------------
+
+create function private.guard_task() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_finals constant text[] := array['completed', 'failed', 'cancelled', 'timeout', 'rejected'];
+  v_moves constant text[] := case old.status
+    when 'pending' then array['in_progress', 'cancelled']
+    when 'in_progress' then array['completed', 'failed', 'timeout', 'cancelled', 'rejected', 'paused', 'pending']
+    when 'paused' then array['pending', 'cancelled', 'timeout']
+    when 'failed' then array['pending']
+    when 'timeout' then array['pending']
+    when 'cancelled' then array['pending']
+    else array[]::text[] -- completed and rejected are final
+  end;
+begin
+  if new.status is distinct from old.status then
+    if new.status <> all (v_moves) then
+      raise exception using errcode = 'PT409', message = 'illegal_move',
+        detail = format('Task %s is %s and cannot become %s.', old.id, old.status, new.status),
+        hint = 'Read the task again; a finished one goes on only by retry_task, and completed and rejected never.';
+    end if;
+    -- What a state implies follows from it, whoever writes.
+    if new.status <> 'in_progress' then
+      new.lease_token := null;
+      new.lease_expires_at := null;
+    end if;
+    new.completed_at := case when new.status = any (v_finals) then private.clock() end;
+    new.progress := case new.status when 'completed' then 100 when 'pending' then 0 when 'in_progress' then 0 else new.progress end;
+  elsif old.status = any (v_finals) and (new.response, new.response_metadata, new.llm_metadata, new.error_code, new.error_message,
+      new.error_data, new.progress, new.attempt, new.completed_at, new.worker_id)
+    is distinct from (old.response, old.response_metadata, old.llm_metadata, old.error_code, old.error_message,
+      old.error_data, old.progress, old.attempt, old.completed_at, old.worker_id) then
+    raise exception using errcode = 'PT409', message = 'task_finished',
+      detail = format('Task %s is %s; its result does not change.', old.id, old.status), hint = 'Use retry_task, or insert a new task.';
+  elsif new.progress < old.progress and new.attempt = old.attempt then
+    new.progress := old.progress; -- progress does not fall within an attempt; a late report is not an error
+  end if;
+  return new;
+end;
+$$;
+comment on function private.guard_task() is
+  'The state machine of tasks, for every writer: legal moves, what each state implies (lease, completed_at, progress), and nothing finished changes.';
+revoke execute on function private.guard_task() from public;
+
+create function private.refuse_new_input() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  if (new.id, new.organization_slug, new.user_id, new.method, new.prompt, new.params, new.created_at)
+    is distinct from (old.id, old.organization_slug, old.user_id, old.method, old.prompt, old.params, old.created_at) then
+    raise exception using errcode = 'PT409', message = 'task_input_is_fixed',
+      detail = format('id, organization, user, method, prompt and params of task %s do not change.', old.id),
+      hint = 'Cancel it and insert a new task.';
+  end if;
+  return new;
+end;
+$$;
+comment on function private.refuse_new_input() is 'What was asked of a task never changes. Fires only when a statement names these columns, so that heartbeats do not read a large prompt.';
+revoke execute on function private.refuse_new_input() from public;
+
+create trigger refuse_new_input before update of id, organization_slug, user_id, method, prompt, params, created_at on public.tasks
+for each row execute function private.refuse_new_input();
+create trigger guard_task before update on public.tasks
+for each row execute function private.guard_task();
+create trigger set_updated_at before update on public.tasks
+for each row execute function public.set_updated_at();
+
+comment on table public.tasks is 'The durable queue: everything a worker does is a task. Insert one with method, agent_slug and prompt, then follow task_events.';
+comment on column public.tasks.method is 'Names the worker''s handler; see task_methods.';
+comment on column public.tasks.params is 'Structured input, checked with the prompt against the agent''s io_schema.input when the task runs.';
+comment on column public.tasks.response_metadata is 'Written on completion; deliverable {id, version_number} where one was written.';
+comment on column public.tasks.llm_metadata is '{provider, model, offline?, usage {input_tokens, output_tokens, cached_tokens, total_tokens, cost}, …}; cost in US dollars, null when the price is unknown.';
+comment on column public.tasks.evaluation is 'The user''s own rating of the result; the only thing with metadata that a client changes.';
+comment on column public.tasks.error_code is 'Stable token of the last failure, also while the task waits for its next attempt.';
+comment on column public.tasks.started_at is 'When the current or last attempt began.';
+comment on column public.tasks.timeout_seconds is 'Time for one attempt.';
+comment on column public.tasks.priority is 'Lower first, within the organization.';
+comment on column public.tasks.scheduled_at is 'Not claimed before this time.';
+comment on column public.tasks.attempt is 'Number of the current attempt, from 1; a task that was given back does not use one up.';
+comment on column public.tasks.backoff is 'Wait before the second attempt; doubles with each further one, at most an hour.';
+comment on column public.tasks.idempotency_key is 'Unique per organization: a repeated insert with the same key is refused (409) or ignored.';
+comment on column public.tasks.concurrency_key is 'Tasks with the same key are meant to exclude each other; stored for the engine.';
+comment on column public.tasks.worker_id is 'Who has, or last had, the task.';
+comment on column public.tasks.lease_token is 'Fencing token of the current attempt: a write by a worker that does not name it changes nothing.';
+
+-- Protection ---------------------------------------------------------------------------------------------------------
+
+alter table public.tasks enable row level security;
+revoke all on public.tasks from anon, authenticated, service_role;
+grant select on public.tasks to authenticated;
+grant insert (
+  id, organization_slug, user_id, agent_conversation_id, agent_slug, agent_name, method, prompt, params, timeout_seconds, metadata,
+  deliverable_type, deliverable_metadata, priority, scheduled_at, max_attempts, backoff, idempotency_key, concurrency_key, parent_task_id
+) on public.tasks to authenticated;
+grant update (metadata, evaluation) on public.tasks to authenticated;
+grant select, insert, update, delete on public.tasks to service_role;
+
+create policy "Users, participants and admins read tasks" on public.tasks
+for select to authenticated
+using (
+  organization_slug = any (array(select private.my_organizations('viewer')))
+  and (user_id = (select auth.uid()) or agent_conversation_id = any (array(select private.my_shared_conversations())))
+  or organization_slug = any (array(select private.my_organizations('admin')))
+);
+
+create policy "Members add tasks" on public.tasks
+for insert to authenticated
+with check (user_id = (select auth.uid()) and organization_slug = any (array(select private.my_organizations('member'))));
+
+create policy "Users rate and annotate their own tasks" on public.tasks
+for update to authenticated
+using (user_id = (select auth.uid()) and organization_slug = any (array(select private.my_organizations('member'))))
+with check (user_id = (select auth.uid()) and organization_slug = any (array(select private.my_organizations('member'))));
+
+-- Functions of members -------------------------------------------------------------------------------------------------
+
+create function private.lock_own_task(task_id uuid) returns public.tasks
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_task public.tasks;
+begin
+  select t.* into v_task
+  from public.tasks t
+  where t.id = lock_own_task.task_id
+    and (
+      not private.is_client()
+      or t.user_id = (select auth.uid()) and t.organization_slug in (select private.my_organizations('member'))
+      or t.organization_slug in (select private.my_organizations('admin'))
+    )
+  for update of t;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'task_not_found',
+      detail = format('You have no task %s.', task_id), hint = 'Check the id; only a task''s user and the organization''s admins act on it.';
+  end if;
+  return v_task;
+end;
+$$;
+comment on function private.lock_own_task(uuid) is 'Locks and returns a task the caller may act on (own, or admin of its organization); PT404 task_not_found otherwise.';
+revoke execute on function private.lock_own_task(uuid) from public;
+
+create function private.cancel_task(task_id uuid) returns public.tasks
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_task public.tasks := private.lock_own_task(task_id);
+begin
+  if v_task.status <> 'cancelled' then
+    update public.tasks t set status = 'cancelled' where t.id = v_task.id returning t.* into v_task;
+  end if;
+  return v_task;
+end;
+$$;
+comment on function private.cancel_task(uuid) is 'Body of public.cancel_task.';
+revoke execute on function private.cancel_task(uuid) from public;
+grant execute on function private.cancel_task(uuid) to authenticated, service_role;
+
+create function public.cancel_task(task_id uuid) returns public.tasks
+language sql volatile security invoker set search_path = ''
+as $$
+  select * from private.cancel_task(task_id);
+$$;
+comment on function public.cancel_task(uuid) is
+  'Cancels a pending, running or paused task at once; what its worker writes afterwards is refused. Called again: the same row. Errors: PT404 task_not_found, PT409 illegal_move when finished.';
+revoke execute on function public.cancel_task(uuid) from public, anon, authenticated;
+grant execute on function public.cancel_task(uuid) to authenticated, service_role;
+
+create function private.retry_task(task_id uuid) returns public.tasks
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_task public.tasks := private.lock_own_task(task_id);
+begin
+  if v_task.status = 'pending' then
+    return v_task;
+  end if;
+  if v_task.status not in ('failed', 'timeout', 'cancelled') then
+    raise exception using errcode = 'PT409', message = 'illegal_move',
+      detail = format('Task %s is %s and cannot be retried.', v_task.id, v_task.status),
+      hint = 'Only failed, timed-out and cancelled tasks are retried; cancel a running one first, or insert a new task.';
+  end if;
+  update public.tasks t
+  set status = 'pending', scheduled_at = private.clock(), max_attempts = greatest(t.max_attempts, t.attempt + 1),
+    error_code = null, error_message = null, error_data = null, progress_message = null
+  where t.id = v_task.id
+  returning t.* into v_task;
+  return v_task;
+end;
+$$;
+comment on function private.retry_task(uuid) is 'Body of public.retry_task.';
+revoke execute on function private.retry_task(uuid) from public;
+grant execute on function private.retry_task(uuid) to authenticated, service_role;
+
+create function public.retry_task(task_id uuid) returns public.tasks
+language sql volatile security invoker set search_path = ''
+as $$
+  select * from private.retry_task(task_id);
+$$;
+comment on function public.retry_task(uuid) is
+  'Puts a failed, timed-out or cancelled task back into the queue for at least one more attempt. Called again while it waits: the same row. Errors: PT404 task_not_found, PT409 illegal_move when running, completed or rejected.';
+revoke execute on function public.retry_task(uuid) from public, anon, authenticated;
+grant execute on function public.retry_task(uuid) to authenticated, service_role;

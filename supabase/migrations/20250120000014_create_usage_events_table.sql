@@ -1,0 +1,99 @@
+-- Usage: an append-only ledger of what runs consumed, written in the same transaction as the result.
+
+create table public.usage_events (
+  id bigint generated always as identity primary key,
+  organization_slug text not null references public.organizations (slug) on delete cascade,
+  user_id uuid references public.users (id) on delete set null,
+  task_id uuid references public.tasks (id) on delete set null,
+  run_id uuid references public.runs (id) on delete set null,
+  agent_slug text references public.agents (slug) on delete set null,
+  provider text not null,
+  model text not null,
+  input_tokens bigint not null default 0,
+  output_tokens bigint not null default 0,
+  cached_tokens bigint not null default 0,
+  cost numeric(14, 6),
+  price_version text,
+  created_at timestamptz not null default now(),
+  constraint provider_and_model_are_short check (length(provider) <= 100 and length(model) <= 255),
+  constraint tokens_are_not_negative check (input_tokens >= 0 and output_tokens >= 0 and cached_tokens >= 0),
+  constraint cost_is_not_negative check (cost >= 0)
+);
+
+-- An organization's usage over time (policies, foreign key).
+create index usage_events_organization_time_idx on public.usage_events (organization_slug, created_at);
+-- A user's usage over time (policies, foreign key).
+create index usage_events_user_time_idx on public.usage_events (user_id, created_at);
+-- Usage of a task, a run, an agent (foreign keys).
+create index usage_events_task_idx on public.usage_events (task_id);
+create index usage_events_run_idx on public.usage_events (run_id);
+create index usage_events_agent_idx on public.usage_events (agent_slug);
+
+create function private.keep_usage() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  -- Only a foreign key that loses its row (set null) passes.
+  if (new.id, new.organization_slug, new.provider, new.model, new.input_tokens, new.output_tokens, new.cached_tokens, new.cost, new.price_version, new.created_at)
+    is distinct from (old.id, old.organization_slug, old.provider, old.model, old.input_tokens, old.output_tokens, old.cached_tokens, old.cost, old.price_version, old.created_at)
+  then
+    raise exception using errcode = 'PT409', message = 'append_only',
+      detail = 'Rows of usage_events are written once.', hint = 'Write a correcting row instead.';
+  end if;
+  return new;
+end;
+$$;
+comment on function private.keep_usage() is 'Before update: the ledger is append-only.';
+revoke execute on function private.keep_usage() from public;
+
+create trigger keep_usage before update on public.usage_events
+for each row execute function private.keep_usage();
+
+comment on table public.usage_events is 'Append-only ledger: tokens and cost of each model used by a run.';
+comment on column public.usage_events.cost is 'US dollars; null when the price is not known (the tokens are kept).';
+comment on column public.usage_events.cached_tokens is 'The part of input_tokens that was read from the provider''s cache.';
+comment on column public.usage_events.price_version is 'Which price list the cost was computed with.';
+
+alter table public.usage_events enable row level security;
+revoke all on public.usage_events from anon, authenticated, service_role;
+grant select on public.usage_events to authenticated;
+grant select, insert, update, delete on public.usage_events to service_role;
+
+create policy "Users read their usage, admins the organization's" on public.usage_events
+for select to authenticated
+using (
+  organization_slug = any (array(select private.my_organizations('viewer'))) and user_id = (select auth.uid())
+  or organization_slug = any (array(select private.my_organizations('admin')))
+);
+
+create function private.record_usage(run_lease_token uuid, usage jsonb) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_run public.runs;
+begin
+  if usage is null or usage = '[]' then
+    return;
+  end if;
+  select r.* into strict v_run from public.runs r where r.lease_token = run_lease_token;
+  insert into public.usage_events (
+    organization_slug, user_id, task_id, run_id, agent_slug, provider, model, input_tokens, output_tokens, cached_tokens, cost, price_version
+  )
+  select v_run.organization_slug, v_run.created_by, v_run.task_id, v_run.id, v_run.agent_slug, u.provider, u.model,
+    coalesce(u.input_tokens, 0), coalesce(u.output_tokens, 0), coalesce(u.cached_tokens, 0), u.cost, u.price_version
+  from jsonb_to_recordset(usage) as u (
+    provider text, model text, input_tokens bigint, output_tokens bigint, cached_tokens bigint, cost numeric, price_version text
+  );
+  update public.runs r
+  set total_tokens = s.tokens, total_cost = s.cost
+  from (
+    select coalesce(sum(e.input_tokens + e.output_tokens), 0) as tokens, coalesce(sum(e.cost), 0) as cost
+    from public.usage_events e where e.run_id = v_run.id
+  ) s
+  where r.id = v_run.id;
+end;
+$$;
+comment on function private.record_usage(uuid, jsonb) is
+  'Writes a report''s usage [{provider, model, input_tokens, output_tokens, cached_tokens?, cost, price_version?}] to the ledger and the run''s totals.';
+revoke execute on function private.record_usage(uuid, jsonb) from public;
+grant execute on function private.record_usage(uuid, jsonb) to service_role;
