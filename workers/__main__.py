@@ -1,0 +1,152 @@
+"""The command `python -m workers`: reads the settings, builds a worker, runs it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+from structlog.typing import FilteringBoundLogger
+
+from workers.agents.api import ApiAgents
+from workers.agents.context import ContextAgents
+from workers.agents.external import ExternalAgents
+from workers.agents.providers import Providers
+from workers.backend import connect
+from workers.errors import BackendError, SettingsError
+from workers.handlers import build_handlers
+from workers.logs import build_logger
+from workers.ports import ExchangeOptions
+from workers.settings import Settings, load_settings, read_environment
+from workers.worker import Worker, drain_on_signals
+
+_EPILOG = """\
+settings come from the environment and from .env; what is given here wins:
+  SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY (or SUPABASE_SECRET_KEY)   the database, required
+  WORKER_ID, WORKER_CONCURRENCY, LEASE_SECONDS, POLL_INTERVAL        as the options
+  DRAIN_SECONDS (30), REQUEST_TIMEOUT (30)                           leaving, and one request, in seconds
+  ANTHROPIC_API_KEY, OPENAI_API_KEY, GOOGLE_API_KEY, OLLAMA_BASE_URL model providers
+  LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
+  LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
+
+SIGTERM or Ctrl-C drains: nothing new is claimed, running tasks get DRAIN_SECONDS, the rest is given back
+without using up an attempt. A second signal ends at once.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 failed, 2 wrong use or settings."""
+    arguments = _parse(argv)
+    try:
+        settings = load_settings(
+            read_environment(),
+            concurrency=arguments.concurrency,
+            methods=arguments.methods,
+            organizations=tuple(arguments.organization) if arguments.organization else None,
+            once=arguments.once or None,
+            offline=arguments.offline or None,
+            lease_seconds=arguments.lease_seconds,
+            poll_interval=arguments.poll_interval,
+            worker_id=arguments.worker_id,
+        )
+    except SettingsError as error:
+        print(f"orchestrator-worker: {error}", file=sys.stderr)
+        return 2
+    log = build_logger(settings.log_format, settings.log_level).bind(worker_id=settings.worker_id)
+    try:
+        asyncio.run(_run(settings, log))
+    except BackendError as error:
+        log.error("stopped", error=str(error))
+        return 1
+    return 0
+
+
+async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
+    async with AsyncExitStack() as stack:
+        providers = await stack.enter_async_context(Providers(settings.providers))
+        api = await stack.enter_async_context(ApiAgents())
+        offline_seconds = settings.offline_delay if settings.offline else None
+        handlers = build_handlers(
+            {
+                "context": ContextAgents(providers, offline_seconds=offline_seconds),
+                "api": api,
+                "external": ExternalAgents(),
+            }
+        )
+        backend = functools.partial(
+            connect,
+            settings.supabase_url,
+            settings.supabase_key,
+            key_variable=settings.supabase_key_variable,
+            timeout_seconds=settings.request_timeout,
+        )
+        worker = Worker(_options(settings), handlers, backend, log)
+        log.info("started", concurrency=settings.concurrency, once=settings.once, offline=settings.offline)
+        with drain_on_signals(worker):
+            await worker.run()
+        log.info("stopped")
+
+
+def _options(settings: Settings) -> ExchangeOptions:
+    return ExchangeOptions(
+        worker_id=settings.worker_id,
+        concurrency=settings.concurrency,
+        lease_seconds=settings.lease_seconds,
+        poll_interval=settings.poll_interval,
+        drain_seconds=settings.drain_seconds,
+        methods=settings.methods,
+        organizations=settings.organizations,
+        once=settings.once,
+    )
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="orchestrator-worker", description="The worker of Orchestrator AI.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser(
+        "run",
+        help="claim tasks, run their agents, write back the results",
+        description="Claim tasks, run their agents, write back the results, until told to stop.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("--concurrency", type=_whole(1, 10_000), metavar="N", help="tasks at the same time (10)")
+    run.add_argument("--methods", type=_names, metavar="A,B", help="only tasks of these methods")
+    run.add_argument("--organization", action="append", metavar="SLUG", help="only this organization; may be repeated")
+    run.add_argument("--once", action="store_true", help="finish what is pending, then exit")
+    run.add_argument("--offline", action="store_true", help="write drafts by rule instead of calling model providers")
+    run.add_argument("--lease-seconds", type=_whole(2, 3600), metavar="S", help="how long a claim holds unrenewed (30)")
+    run.add_argument("--poll-interval", type=_seconds, metavar="S", help="longest wait between looks for work (1)")
+    run.add_argument("--worker-id", metavar="ID", help="this worker's name (host, process and a random part)")
+    return parser.parse_args(argv)
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be between {low} and {high}")
+        return value
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.01 <= value <= 300:
+        raise argparse.ArgumentTypeError("must be between 0.01 and 300")
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("must name at least one method")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How each type of agent runs: `context` (a language model), `api` (an HTTP endpoint), `external` (not yet)."""

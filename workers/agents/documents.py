@@ -1,0 +1,80 @@
+"""Structured answers: which property of a document people read, and whether the agent's schema allows it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from workers.contract import AgentRow
+from workers.errors import TaskFailure
+from workers.schema_check import check_document
+
+# The property that holds the text, in the order in which they are looked for.
+TEXT_PROPERTIES = ("content", "result")
+
+
+def schema_of(agent: AgentRow, side: str) -> dict[str, Any] | None:
+    """Return the agent's `io_schema.input` or `io_schema.output`; None when it sets no schema.
+
+    Raises:
+        TaskFailure: agent_misconfigured, when it is there but not an object.
+    """
+    io_schema = agent.io_schema if agent.io_schema is not None else {}
+    schema = io_schema.get(side) if isinstance(io_schema, dict) else io_schema
+    if schema is not None and not isinstance(schema, dict):
+        field = f"io_schema.{side}" if isinstance(io_schema, dict) else "io_schema"
+        raise TaskFailure("agent_misconfigured", f"The agent's {field} must be a JSON object.", data={"field": field})
+    return schema or None
+
+
+def is_object_schema(schema: dict[str, Any]) -> bool:
+    """Whether the schema asks for an object."""
+    return schema.get("type") == "object" or ("type" not in schema and "properties" in schema)
+
+
+def plain_text_property(schema: dict[str, Any]) -> str | None:
+    """Return the text property's name if the schema asks for nothing but it; plain text then does as well."""
+    properties = schema.get("properties")
+    if not isinstance(properties, dict) or len(properties) != 1:
+        return None
+    ((name, inner),) = properties.items()
+    if name in TEXT_PROPERTIES and isinstance(inner, dict) and inner.get("type") == "string":
+        return str(name)
+    return None
+
+
+def text_property(document: Any) -> str | None:
+    """Return the name of the property of `document` that holds its text, if it has one."""
+    if not isinstance(document, dict):
+        return None
+    return next((name for name in TEXT_PROPERTIES if isinstance(document.get(name), str)), None)
+
+
+def text_of(document: Any) -> str:
+    """Return what people read of a document: its text property, else all of it as JSON."""
+    name = text_property(document)
+    if name is not None:
+        return str(document[name])
+    return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+def title_of(document: Any) -> str | None:
+    """Return the document's own title, if it has one."""
+    title = document.get("title") if isinstance(document, dict) else None
+    return title.strip() or None if isinstance(title, str) else None
+
+
+def check_output(document: Any, schema: dict[str, Any], *, retryable: bool) -> None:
+    """Check an answer against `io_schema.output`.
+
+    Raises:
+        TaskFailure: output_invalid with the list of problems in `error_data.problems`.
+    """
+    problems = check_document(document, schema, field="io_schema.output")
+    if problems:
+        raise TaskFailure(
+            "output_invalid",
+            f"The agent's answer breaks its io_schema.output: {problems[0]['path']}: {problems[0]['message']}",
+            retryable=retryable,
+            data={"problems": problems},
+        )

@@ -1,0 +1,77 @@
+"""The offline model: a pydantic-ai model that writes a draft by rule, for use without any provider.
+
+A worker uses it only when it is told to, for every context agent, and says so in `llm_metadata.offline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_ai.messages import ModelMessage
+from pydantic_ai.models import Model
+from pydantic_ai.models.function import (
+    AgentInfo,
+    BuiltinToolCallsReturns,
+    DeltaThinkingCalls,
+    DeltaToolCall,
+    DeltaToolCalls,
+    FunctionModel,
+)
+
+from workers.agents.draft import write_draft
+from workers.agents.sample import fill_schema
+
+OFFLINE = "offline"
+_CHUNKS = 24
+# What tokenisers of English average out to.
+_CHARS_PER_TOKEN = 4
+
+_Streamed = str | DeltaToolCalls | DeltaThinkingCalls | BuiltinToolCallsReturns
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineBrief:
+    """What the draft is made from; `seconds` is how long writing it takes."""
+
+    prompt: str
+    params: Mapping[str, Any]
+    agent_name: str
+    agent_context: str
+    seconds: float
+
+
+def offline_model(brief: OfflineBrief) -> Model:
+    """Return a model that streams the draft for `brief`, as text or as the structured answer it is asked for."""
+    draft = write_draft(brief.prompt, brief.params, brief.agent_name, brief.agent_context)
+
+    async def write(_messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[_Streamed]:
+        if not info.output_tools:
+            async for piece in _slowly(draft.text, brief.seconds):
+                yield piece
+            return
+        tool = info.output_tools[0]
+        document = json.dumps(fill_schema(tool.parameters_json_schema, draft), ensure_ascii=False)
+        name: str | None = tool.name
+        async for piece in _slowly(document, brief.seconds):
+            yield {0: DeltaToolCall(name=name, json_args=piece, tool_call_id="offline")}
+            name = None
+
+    return FunctionModel(stream_function=write, model_name=OFFLINE)
+
+
+def estimate_tokens(*texts: str) -> int:
+    """Return about how many tokens the texts are."""
+    return sum(-(-len(text) // _CHARS_PER_TOKEN) for text in texts)
+
+
+async def _slowly(text: str, seconds: float) -> AsyncIterator[str]:
+    """Yield `text` in about 24 pieces that end between words, spread over `seconds`."""
+    size = max(1, len(text) // _CHUNKS)
+    for piece in re.findall(rf".{{1,{size}}}\S*", text, flags=re.DOTALL):
+        await asyncio.sleep(seconds / _CHUNKS)
+        yield piece

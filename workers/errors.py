@@ -1,0 +1,116 @@
+"""Every error a worker raises on purpose, in one tree.
+
+::
+
+    OrchestratorError
+    ├── SettingsError             a setting is missing or unusable; names the variable
+    ├── BackendError              a call to the database did not work
+    │   ├── BackendUnavailable    no answer, or a passing fault: send the same request again
+    │   ├── BackendRefused        the key is not accepted
+    │   ├── BackendRejected       the database read the request and refused it
+    │   │   └── BackendOutdated   a function is missing: the migrations are not applied
+    │   └── AnswerUnreadable      the request was carried out, its answer cannot be read
+    └── TaskFailure               an attempt ends as failed, with a stable code for people and programs
+"""
+
+# ruff: noqa: N818 - these are named for what happened, and end in Error where that is all there is to say.
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+from workers.ledger import UsageRow
+
+ErrorCode = Literal[
+    "agent_inactive",
+    "agent_misconfigured",
+    "agent_not_found",
+    "agent_type_unsupported",
+    "context_too_long",
+    "endpoint_error",
+    "endpoint_response_invalid",
+    "endpoint_unreachable",
+    "input_invalid",
+    "internal_error",
+    "method_unsupported",
+    "output_invalid",
+    "provider_auth_failed",
+    "provider_key_missing",
+    "provider_overloaded",
+    "provider_rate_limited",
+    "provider_refused",
+    "provider_unavailable",
+    "response_too_large",
+    "result_invalid",
+    "timeout",
+]
+
+
+class OrchestratorError(Exception):
+    """The root of this package's errors."""
+
+
+class SettingsError(OrchestratorError):
+    """A setting is missing or unusable; the message names the variable and what it should hold."""
+
+
+class BackendError(OrchestratorError):
+    """A call to the database did not work."""
+
+
+class BackendUnavailable(BackendError):
+    """Nobody answered, or somebody on the way said to come back later; whether the call acted is unknown."""
+
+
+class BackendRefused(BackendError):
+    """The database does not accept this worker's key."""
+
+
+class BackendRejected(BackendError):
+    """The database read the request, refused it and changed nothing.
+
+    `token` is the snake_case message the database gave, or its error code.
+    """
+
+    def __init__(self, token: str, detail: str = "") -> None:
+        super().__init__(f"{token}: {detail}" if detail else token)
+        self.token = token
+
+
+class BackendOutdated(BackendRejected):
+    """The database does not have the function that was called."""
+
+
+class AnswerUnreadable(BackendError):
+    """The call was carried out, but its answer is not the JSON that was agreed."""
+
+
+class TaskFailure(OrchestratorError):
+    """An attempt ends as failed.
+
+    `message` is read by the tenant: it says what to do and holds no secret and no trace. `data` is JSON for
+    programs. `retry_after` is in seconds. `usage` is what the attempt cost although it failed.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code: ErrorCode = code
+        self.message = message
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.data = dict(data) if data is not None else None
+        self.usage: tuple[UsageRow, ...] = ()
+
+    def with_usage(self, usage: Sequence[UsageRow]) -> Self:
+        """Account for `usage` and return the failure."""
+        self.usage = tuple(usage)
+        return self

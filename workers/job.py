@@ -1,0 +1,32 @@
+"""An attempt as its handler sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workers.contract import ClaimedTask, Completion, EventType
+from workers.reports import ReportQueue
+
+Handler = Callable[["Job"], Awaitable[Completion]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do, and how to say how it goes."""
+
+    claimed: ClaimedTask
+    queue: ReportQueue
+
+    def progress(self, percent: float, message: str | None = None) -> None:
+        """Say how far the attempt is, 0 to 100."""
+        self.queue.progress(self.claimed.lease, percent, message)
+
+    def partial(self, text: str) -> None:
+        """Stream the next piece of the response."""
+        self.queue.partial(self.claimed.lease, text)
+
+    def event(self, event_type: EventType, message: str, data: Mapping[str, Any] | None = None) -> None:
+        """Leave an entry in the task's trail."""
+        self.queue.event(self.claimed.lease, event_type, message, data)

@@ -1,0 +1,177 @@
+"""The worker's settings: read once, from the environment and `.env`, and frozen.
+
+Values given on the command line win over the environment, and the environment over `.env`. An empty variable
+counts as not set.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from dotenv import dotenv_values
+
+from workers.errors import SettingsError
+
+Provider = Literal["anthropic", "openai", "google", "ollama"]
+LogFormat = Literal["json", "console"]
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSettings:
+    """How to reach one model provider; `key_variable` is what the operator must set, None when no key is needed."""
+
+    base_url: str
+    key_variable: str | None
+    api_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a worker can be told; times are in seconds."""
+
+    supabase_url: str
+    supabase_key: str = field(repr=False)
+    supabase_key_variable: str = "SUPABASE_SERVICE_ROLE_KEY"
+    worker_id: str
+    concurrency: int = 10
+    methods: tuple[str, ...] | None = None
+    organizations: tuple[str, ...] | None = None
+    once: bool = False
+    lease_seconds: int = 30
+    poll_interval: float = 1.0
+    drain_seconds: float = 30.0
+    request_timeout: float = 30.0
+    offline: bool = False
+    offline_delay: float = 1.2
+    log_format: LogFormat = "console"
+    log_level: str = "INFO"
+    providers: Mapping[Provider, ProviderSettings] = field(default_factory=dict)
+
+
+def read_environment(directory: Path | None = None) -> dict[str, str]:
+    """Return the environment laid over the `.env` file of `directory` (default: the working directory).
+
+    The file is read without changing the process's own environment, so nothing else in the process sees it.
+    """
+    path = (directory or Path.cwd()) / ".env"
+    from_file = {name: value for name, value in dotenv_values(path).items() if value is not None}
+    return {**from_file, **os.environ}
+
+
+def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
+    """Build the settings from `env`; an override that is None counts as not given.
+
+    Raises:
+        SettingsError: a variable is missing or unusable; the message names it.
+    """
+    reader = _Reader(env)
+    key_variable = "SUPABASE_SERVICE_ROLE_KEY"
+    if reader.text(key_variable) is None and reader.text("SUPABASE_SECRET_KEY") is not None:
+        key_variable = "SUPABASE_SECRET_KEY"
+    values: dict[str, object] = {
+        "supabase_url": reader.url("SUPABASE_URL", required=True),
+        "supabase_key": reader.required(key_variable, "the service key of the Supabase project"),
+        "supabase_key_variable": key_variable,
+        "worker_id": reader.text("WORKER_ID") or _default_worker_id(),
+        "concurrency": reader.number("WORKER_CONCURRENCY", 10, 1, 10_000),
+        "lease_seconds": reader.number("LEASE_SECONDS", 30, 2, 3600),
+        "poll_interval": reader.decimal("POLL_INTERVAL", 1.0, 0.01, 300.0),
+        "drain_seconds": reader.decimal("DRAIN_SECONDS", 30.0, 0.0, 3600.0),
+        "request_timeout": reader.decimal("REQUEST_TIMEOUT", 30.0, 1.0, 300.0),
+        "offline": reader.flag("LLM_OFFLINE"),
+        "offline_delay": reader.decimal("LLM_OFFLINE_DELAY", 1.2, 0.0, 60.0),
+        "log_format": reader.choice("LOG_FORMAT", "console", get_args(LogFormat)),
+        "log_level": reader.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        "providers": _providers(reader),
+    }
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return Settings(**values)  # type: ignore[arg-type]  # each value was checked above or by the command line
+
+
+def _providers(reader: _Reader) -> dict[Provider, ProviderSettings]:
+    return {
+        "anthropic": ProviderSettings(
+            base_url=reader.url("ANTHROPIC_BASE_URL") or "https://api.anthropic.com",
+            key_variable="ANTHROPIC_API_KEY",
+            api_key=reader.text("ANTHROPIC_API_KEY"),
+        ),
+        "openai": ProviderSettings(
+            base_url=reader.url("OPENAI_BASE_URL") or "https://api.openai.com/v1",
+            key_variable="OPENAI_API_KEY",
+            api_key=reader.text("OPENAI_API_KEY"),
+        ),
+        "google": ProviderSettings(
+            base_url=reader.url("GOOGLE_BASE_URL") or "https://generativelanguage.googleapis.com",
+            key_variable="GOOGLE_API_KEY",
+            api_key=reader.text("GOOGLE_API_KEY") or reader.text("GEMINI_API_KEY"),
+        ),
+        "ollama": ProviderSettings(
+            base_url=reader.url("OLLAMA_BASE_URL") or "http://127.0.0.1:11434/v1",
+            key_variable=None,
+            api_key=reader.text("OLLAMA_API_KEY"),
+        ),
+    }
+
+
+def _default_worker_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+class _Reader:
+    """Reads single variables and names the one that is wrong."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def text(self, name: str) -> str | None:
+        return self._env.get(name, "").strip() or None
+
+    def required(self, name: str, meaning: str) -> str:
+        value = self.text(name)
+        if value is None:
+            raise SettingsError(f"{name} is not set: it holds {meaning}. Set it in the environment or in .env.")
+        return value
+
+    def url(self, name: str, *, required: bool = False) -> str | None:
+        value = self.required(name, "the address to call") if required else self.text(name)
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise SettingsError(f"{name} must begin with http:// or https://.")
+        return value
+
+    def decimal(self, name: str, default: float, low: float, high: float) -> float:
+        raw = self.text(name)
+        try:
+            value = default if raw is None else float(raw)
+        except ValueError:
+            raise SettingsError(f"{name} must be a number, not {raw!r}.") from None
+        if not low <= value <= high:
+            raise SettingsError(f"{name} must be between {low:g} and {high:g}, not {value:g}.")
+        return value
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.decimal(name, default, low, high)
+        if value != int(value):
+            raise SettingsError(f"{name} must be a whole number, not {value:g}.")
+        return int(value)
+
+    def flag(self, name: str) -> bool:
+        raw = (self.text(name) or "0").lower()
+        if raw not in _TRUE | _FALSE:
+            raise SettingsError(f"{name} must be 1 or 0, not {raw!r}.")
+        return raw in _TRUE
+
+    def choice(self, name: str, default: str, options: tuple[str, ...]) -> str:
+        value = self.text(name) or default
+        if value not in options:
+            raise SettingsError(f"{name} must be one of {', '.join(options)}, not {value!r}.")
+        return value
