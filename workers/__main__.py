@@ -113,7 +113,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument("--concurrency", type=_whole(1, 10_000), metavar="N", help="tasks at the same time (10)")
+    run.add_argument("--concurrency", type=_whole(1, 1000), metavar="N", help="tasks at the same time (10)")
     run.add_argument("--methods", type=_names, metavar="A,B", help="only tasks of these methods")
     run.add_argument("--organization", action="append", metavar="SLUG", help="only this organization; may be repeated")
     run.add_argument("--once", action="store_true", help="finish what is pending, then exit")

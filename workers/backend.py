@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,9 +24,12 @@ from workers.errors import (
     BackendRejected,
     BackendUnavailable,
 )
+from workers.lenient import read_damaged_json
 
 # SQLSTATE classes and PostgREST codes that pass by themselves: connection, conflict, resources, operator, system.
 _PASSING = ("08", "40", "53", "57", "58", "PGRST000", "PGRST001", "PGRST002", "PGRST003")
+# The body of the answer to the call that is being made; the client only hands out what it could parse.
+_BODY: ContextVar[bytes] = ContextVar("body")
 _UNKNOWN_FUNCTION = ("PGRST202", "42883")
 
 
@@ -62,7 +66,7 @@ async def connect(url: str, key: str, *, key_variable: str, timeout_seconds: flo
     """
     limits = httpx.Limits(max_connections=8, max_keepalive_connections=8)
     timeout = httpx.Timeout(timeout_seconds, connect=min(5.0, timeout_seconds))
-    hooks = {"response": [_raise_for_status]}
+    hooks = {"response": [_look_at]}
     async with httpx.AsyncClient(http2=True, limits=limits, timeout=timeout, event_hooks=hooks) as http:
         options = AsyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
         client = await supabase.acreate_client(url, key, options)
@@ -80,19 +84,22 @@ class _SupabaseBackend:
         await self._call("register_worker", {"worker_id": worker_id, "info": dict(info)})
 
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
-        answer = await self._call(
-            "exchange_work",
-            {
-                "worker_id": worker_id,
-                "request_id": request.request_id,
-                "report": request.report,
-                "max_tasks": request.max_tasks,
-                "lease_seconds": request.lease_seconds,
-                "methods": request.methods,
-                "organizations": request.organizations,
-            },
-        )
-        return parse_answer(answer)
+        arguments = {
+            "worker_id": worker_id,
+            "request_id": request.request_id,
+            "report": request.report,
+            "max_tasks": request.max_tasks,
+            "lease_seconds": request.lease_seconds,
+            "methods": request.methods,
+            "organizations": request.organizations,
+        }
+        try:
+            return parse_answer(await self._call("exchange_work", arguments))
+        except BackendOutdated as error:
+            # The worker has registered, so the function was there: a migration or a schema reload is going on.
+            raise BackendUnavailable(str(error)) from error
+        except _UnparsedError:
+            return parse_answer(_read_damaged(_BODY.get()), damaged=True)
 
     async def stop_worker(self, worker_id: str) -> None:
         await self._call("stop_worker", {"worker_id": worker_id})
@@ -104,8 +111,8 @@ class _SupabaseBackend:
             raise self._translate(function, failure) from None
         except httpx.HTTPError as error:
             raise BackendUnavailable(f"{function} got no answer: {type(error).__name__}") from error
-        except (ValueError, RecursionError) as error:
-            raise AnswerUnreadable(f"{function} answered with JSON that cannot be read: {error}") from None
+        except (ValueError, RecursionError):
+            raise _UnparsedError(f"{function} answered with JSON that cannot be read") from None
 
     def _translate(self, function: str, failure: _StatusError) -> BackendError:
         summary = f"{function} answered {failure.status} {failure.code}"
@@ -134,11 +141,24 @@ class _StatusError(Exception):
         self.detail = str(body.get("details") or "")[:500]
 
 
-async def _raise_for_status(response: httpx.Response) -> None:
+class _UnparsedError(AnswerUnreadable):
+    """An answer that the client cannot parse; looked at again, it may be readable in part."""
+
+
+def _read_damaged(body: bytes) -> object:
+    try:
+        return read_damaged_json(body)
+    except ValueError as error:
+        raise AnswerUnreadable(f"exchange_work answered with something that is not JSON: {error}") from None
+
+
+async def _look_at(response: httpx.Response) -> None:
+    """Keep the answer's body, and raise its error."""
+    await response.aread()
+    _BODY.set(response.content)
     # The client's own APIError does not carry the HTTP status, so the status is looked at before the client does.
     if response.is_success:
         return
-    await response.aread()
     try:
         body = response.json()
     except (ValueError, RecursionError):

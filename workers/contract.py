@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from workers.errors import AnswerUnreadable, TaskFailure
 from workers.ledger import UsageRow
+from workers.lenient import holds_unreadable
 
 ReportKind = Literal["heartbeats", "events", "completed", "failed", "released"]
 OutcomeKind = Literal["heartbeat", "event", "completed", "failed", "released"]
@@ -119,14 +120,27 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportItem:
+    """One thing to tell the database, fenced by its lease."""
+
+    kind: ReportKind
+    lease: Lease
+    body: Mapping[str, Json] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the item as it stands in its list of the report."""
+        return {**asdict(self.lease), **self.body}
+
+
+@dataclass(frozen=True, slots=True)
 class ExchangeAnswer:
-    """The database's answer to one exchange; `unreadable` holds leases of tasks this version cannot read."""
+    """The database's answer to one exchange; `unreadable` ends attempts of tasks that cannot be read."""
 
     tasks: tuple[ClaimedTask, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     cancel: tuple[str, ...] = ()
     next_poll_ms: int = 1000
-    unreadable: tuple[Lease, ...] = ()
+    unreadable: tuple[ReportItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,19 +164,6 @@ class Completion:
     deliverable: Deliverable | None = None
     messages: Sequence[Mapping[str, Json]] = ()
     usage: Sequence[UsageRow] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ReportItem:
-    """One thing to tell the database, fenced by its lease."""
-
-    kind: ReportKind
-    lease: Lease
-    body: Mapping[str, Json] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the item as it stands in its list of the report."""
-        return {**asdict(self.lease), **self.body}
 
 
 def completed(lease: Lease, completion: Completion) -> ReportItem:
@@ -215,10 +216,11 @@ _IDS = TypeAdapter(tuple[str, ...])
 _MILLISECONDS = TypeAdapter(int)
 
 
-def parse_answer(raw: object) -> ExchangeAnswer:
+def parse_answer(raw: object, *, damaged: bool = False) -> ExchangeAnswer:
     """Check an answer of `exchange_work`; keys this version does not know are ignored.
 
-    A task that cannot be read does not spoil the others: its lease is listed in `unreadable`.
+    A task that cannot be read does not spoil the others: how its attempt ends stands in `unreadable`. `damaged` says
+    that parts of the answer may have been left out (see `lenient`).
 
     Raises:
         AnswerUnreadable: the answer as a whole is not what was agreed.
@@ -226,7 +228,7 @@ def parse_answer(raw: object) -> ExchangeAnswer:
     if not isinstance(raw, dict):
         raise AnswerUnreadable("exchange_work answered with something that is not a JSON object")
     try:
-        tasks, unreadable = _parse_tasks(raw.get("tasks") or [])
+        tasks, unreadable = _parse_tasks(raw.get("tasks") or [], damaged=damaged)
         return ExchangeAnswer(
             tasks=tuple(tasks),
             outcomes=_OUTCOMES.validate_python(raw.get("outcomes") or []),
@@ -238,16 +240,31 @@ def parse_answer(raw: object) -> ExchangeAnswer:
         raise AnswerUnreadable(f"exchange_work answered in an unknown form: {_where(error)}") from None
 
 
-def _parse_tasks(raw: Sequence[Any]) -> tuple[list[ClaimedTask], list[Lease]]:
+def _parse_tasks(raw: Sequence[Any], *, damaged: bool) -> tuple[list[ClaimedTask], list[ReportItem]]:
     tasks: list[ClaimedTask] = []
-    unreadable: list[Lease] = []
+    unreadable: list[ReportItem] = []
     for entry in _OBJECTS.validate_python(raw):
+        failure = _damage(entry) if damaged else None
         try:
-            tasks.append(_CLAIMED.validate_python(entry))
+            if failure is None:
+                tasks.append(_CLAIMED.validate_python(entry))
+                continue
         except ValidationError:
-            task = _OBJECT.validate_python(entry.get("task"))
-            unreadable.append(_LEASE.validate_python({**entry, "task_id": task.get("id")}))
+            failure = TaskFailure("internal_error", "This worker's version cannot read the task.", retryable=True)
+        task = _OBJECT.validate_python(entry.get("task"))
+        lease = _LEASE.validate_python({**entry, "task_id": task.get("id")})
+        unreadable.append(failed(lease, failure))
     return tasks, unreadable
+
+
+def _damage(entry: Mapping[str, Any]) -> TaskFailure | None:
+    """Return why an entry from which something was left out cannot run."""
+    problem = "holds JSON that is nested deeper than 200 levels or a number of more than 4000 digits"
+    if holds_unreadable(entry.get("task")):
+        return TaskFailure("input_invalid", f"The task {problem}.")
+    if holds_unreadable(entry.get("agent")):
+        return TaskFailure("agent_misconfigured", f"The agent {problem}.")
+    return None
 
 
 def _where(error: ValidationError) -> str:

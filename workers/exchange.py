@@ -30,7 +30,7 @@ from workers.contract import (
     build_report,
     failed,
 )
-from workers.errors import AnswerUnreadable, BackendOutdated, BackendRejected, BackendUnavailable, TaskFailure
+from workers.errors import AnswerUnreadable, BackendRejected, BackendUnavailable, TaskFailure
 from workers.ports import Agents, ExchangeOptions
 from workers.reports import ReportQueue
 
@@ -41,6 +41,8 @@ T = TypeVar("T")
 GRACE_SECONDS = 5.0
 GOODBYE_SECONDS = 10.0
 HEARTBEATS_PER_LEASE = 3
+# How often to ask, while attempts run, whether people have cancelled any.
+LISTEN_SECONDS = 1.5
 CAREFUL_EXCHANGES = 20
 
 
@@ -63,16 +65,21 @@ class Exchange:
         self._backoff = backoff or Backoff()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
+        self._wake_sent = False
         self._drain_at: float | None = None  # When the running attempts are given back; None while working.
         self._leave_at: float | None = None  # When to leave although things are unsaid.
         self._poll_at = 0.0
+        self._listen_at = 0.0
         self._careful = 0  # How many exchanges still carry one item and take one task.
 
     def wake(self) -> None:
         """Make the exchange look again; from any thread."""
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._woken.set)
+        # Streams call this for every piece of text; waking a loop costs a system call, so once is enough.
+        if self._wake_sent or loop is None or loop.is_closed():
+            return
+        self._wake_sent = True
+        loop.call_soon_threadsafe(self._woken.set)
 
     def drain(self) -> None:
         """Claim no more, give running attempts their time, then give them back and leave; from any thread."""
@@ -110,11 +117,18 @@ class Exchange:
 
     async def _wait_until_due(self) -> None:
         """Wait until somebody has something to say, a poll is due or the drain's time is up."""
-        self._woken.clear()
+        self._listen()
         times = [self.queue.next_due(self._heartbeat_seconds, GRACE_SECONDS), self._leave_at or self._drain_at]
         if self._wanted_tasks():
             times.append(self._poll_at)
+        if self.queue.running:
+            times.append(self._listen_at)
         await self._sleep_until(min((at for at in times if at is not None), default=None))
+
+    def _listen(self) -> None:
+        """Begin to notice wakes; what was said before this is to be looked at after it, and before sleeping."""
+        self._woken.clear()
+        self._wake_sent = False
 
     async def _sleep_until(self, due: float | None) -> None:
         """Sleep until `due` on the monotonic clock, or until woken since the event was last cleared."""
@@ -146,8 +160,12 @@ class Exchange:
             max_bytes=options.max_bytes,
         )
         max_tasks = self._wanted_tasks()
-        if not batch.items and not (max_tasks and time.monotonic() >= self._poll_at):
+        now = time.monotonic()
+        polls = max_tasks > 0 and now >= self._poll_at
+        listens = self.queue.running > 0 and now >= self._listen_at
+        if not (batch.items or polls or listens):
             return
+        self._listen_at = now + LISTEN_SECONDS
         request = ExchangeRequest(
             request_id=str(uuid4()),
             report=build_report(batch.items),
@@ -159,8 +177,6 @@ class Exchange:
         self._careful = max(0, self._careful - 1)
         try:
             answer = await self._insist(lambda: backend.exchange_work(options.worker_id, request))
-        except BackendOutdated:
-            raise
         except BackendRejected as error:
             self._refused(batch.items, error)
         except AnswerUnreadable as error:
@@ -193,10 +209,9 @@ class Exchange:
         for task_id in answer.cancel:
             for lease in self.queue.leases_of(task_id):
                 self._drop(lease, "cancelled")
-        for lease in answer.unreadable:
-            problem = TaskFailure("internal_error", "This worker's version cannot read the task.", retryable=True)
-            self._log.error("task_unreadable", task_id=lease.task_id)
-            self.queue.add(failed(lease, problem))
+        for ending in answer.unreadable:
+            self._log.error("task_unreadable", task_id=ending.lease.task_id, error_code=ending.body["error_code"])
+            self.queue.add(ending)
         for claimed in answer.tasks:
             self._start(claimed)
         self._plan_poll(answer, asked)
@@ -262,6 +277,8 @@ class Exchange:
             try:
                 answer = await call()
             except BackendUnavailable as error:
+                if self.draining and not self.queue.running:
+                    self._leave_at = self._leave_at or time.monotonic()  # Nothing to wait for.
                 if away_since is None:
                     away_since = time.monotonic()
                     self._log.warning("database_away", error=str(error))
@@ -280,7 +297,7 @@ class Exchange:
         """
         resume_at = time.monotonic() + self._backoff.next()
         while time.monotonic() < resume_at:
-            self._woken.clear()
+            self._listen()
             self._give_back_when_time_is_up()
             if self._leave_at is not None and time.monotonic() >= self._leave_at:
                 raise error

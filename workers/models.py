@@ -9,7 +9,7 @@ from typing import (
     TypedDict,
 )
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 
 class PublicAgentConversations(BaseModel):
@@ -70,6 +70,201 @@ class PublicAgentConversationsUpdate(TypedDict):
     title: NotRequired[str | None]
     updated_at: NotRequired[datetime.datetime]
     user_id: NotRequired[uuid.UUID]
+
+
+class PublicAgentInstances(BaseModel):
+    adw_id: str | None
+    adw_step: str | None
+    agent_slug: str | None
+    archived: bool
+    created_at: datetime.datetime
+    git_worktree: str | None
+    id: uuid.UUID
+    input_tokens: int
+    metadata: JsonValue
+    model: str
+    name: str
+    orchestrator_agent_id: uuid.UUID
+    output_tokens: int
+    session_id: str | None
+    status: str
+    system_prompt: str | None
+    total_cost: float
+    updated_at: datetime.datetime
+    working_dir: str | None
+
+
+class PublicAgentInstancesInsert(TypedDict):
+    adw_id: NotRequired[str | None]
+    adw_step: NotRequired[str | None]
+    agent_slug: NotRequired[str | None]
+    archived: NotRequired[bool]
+    created_at: NotRequired[datetime.datetime]
+    git_worktree: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    input_tokens: NotRequired[int]
+    metadata: NotRequired[JsonValue]
+    model: str
+    name: str
+    orchestrator_agent_id: uuid.UUID
+    output_tokens: NotRequired[int]
+    session_id: NotRequired[str | None]
+    status: NotRequired[str]
+    system_prompt: NotRequired[str | None]
+    total_cost: NotRequired[float]
+    updated_at: NotRequired[datetime.datetime]
+    working_dir: NotRequired[str | None]
+
+
+class PublicAgentInstancesUpdate(TypedDict):
+    adw_id: NotRequired[str | None]
+    adw_step: NotRequired[str | None]
+    agent_slug: NotRequired[str | None]
+    archived: NotRequired[bool]
+    created_at: NotRequired[datetime.datetime]
+    git_worktree: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    input_tokens: NotRequired[int]
+    metadata: NotRequired[JsonValue]
+    model: NotRequired[str]
+    name: NotRequired[str]
+    orchestrator_agent_id: NotRequired[uuid.UUID]
+    output_tokens: NotRequired[int]
+    session_id: NotRequired[str | None]
+    status: NotRequired[str]
+    system_prompt: NotRequired[str | None]
+    total_cost: NotRequired[float]
+    updated_at: NotRequired[datetime.datetime]
+    working_dir: NotRequired[str | None]
+
+
+class PublicAgentLogs(BaseModel):
+    adw_id: str | None
+    adw_step: str | None
+    agent_id: uuid.UUID
+    content: str | None
+    entry_index: int | None
+    event_category: str
+    event_type: str
+    id: uuid.UUID
+    payload: JsonValue
+    session_id: str | None
+    summary: str | None
+    task_slug: str | None
+    timestamp: datetime.datetime
+
+
+class PublicAgentLogsInsert(TypedDict):
+    adw_id: NotRequired[str | None]
+    adw_step: NotRequired[str | None]
+    agent_id: uuid.UUID
+    content: NotRequired[str | None]
+    entry_index: NotRequired[int | None]
+    event_category: str
+    event_type: str
+    id: NotRequired[uuid.UUID]
+    payload: NotRequired[JsonValue]
+    session_id: NotRequired[str | None]
+    summary: NotRequired[str | None]
+    task_slug: NotRequired[str | None]
+    timestamp: NotRequired[datetime.datetime]
+
+
+class PublicAgentLogsUpdate(TypedDict):
+    adw_id: NotRequired[str | None]
+    adw_step: NotRequired[str | None]
+    agent_id: NotRequired[uuid.UUID]
+    content: NotRequired[str | None]
+    entry_index: NotRequired[int | None]
+    event_category: NotRequired[str]
+    event_type: NotRequired[str]
+    id: NotRequired[uuid.UUID]
+    payload: NotRequired[JsonValue]
+    session_id: NotRequired[str | None]
+    summary: NotRequired[str | None]
+    task_slug: NotRequired[str | None]
+    timestamp: NotRequired[datetime.datetime]
+
+
+class PublicAgentRepositories(BaseModel):
+    agent_directory: str | None
+    branch: str
+    created_at: datetime.datetime
+    created_by: uuid.UUID | None
+    git_url: str
+    id: uuid.UUID
+    is_root: bool
+    last_sync_at: datetime.datetime | None
+    last_sync_commit_hash: str | None
+    last_sync_errors: JsonValue | None
+    last_sync_status: str
+    name: str
+    organization_slug: str
+    updated_at: datetime.datetime
+
+
+class PublicAgentRepositoriesInsert(TypedDict):
+    agent_directory: NotRequired[str | None]
+    branch: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    git_url: str
+    id: NotRequired[uuid.UUID]
+    is_root: NotRequired[bool]
+    last_sync_at: NotRequired[datetime.datetime | None]
+    last_sync_commit_hash: NotRequired[str | None]
+    last_sync_errors: NotRequired[JsonValue | None]
+    last_sync_status: NotRequired[str]
+    name: str
+    organization_slug: str
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicAgentRepositoriesUpdate(TypedDict):
+    agent_directory: NotRequired[str | None]
+    branch: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    git_url: NotRequired[str]
+    id: NotRequired[uuid.UUID]
+    is_root: NotRequired[bool]
+    last_sync_at: NotRequired[datetime.datetime | None]
+    last_sync_commit_hash: NotRequired[str | None]
+    last_sync_errors: NotRequired[JsonValue | None]
+    last_sync_status: NotRequired[str]
+    name: NotRequired[str]
+    organization_slug: NotRequired[str]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicAgentVersions(BaseModel):
+    agent_slug: str
+    configuration: JsonValue
+    created_at: datetime.datetime
+    created_by: uuid.UUID | None
+    id: uuid.UUID
+    updated_at: datetime.datetime
+    version: str
+
+
+class PublicAgentVersionsInsert(TypedDict):
+    agent_slug: str
+    configuration: JsonValue
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    id: NotRequired[uuid.UUID]
+    updated_at: NotRequired[datetime.datetime]
+    version: str
+
+
+class PublicAgentVersionsUpdate(TypedDict):
+    agent_slug: NotRequired[str]
+    configuration: NotRequired[JsonValue]
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    id: NotRequired[uuid.UUID]
+    updated_at: NotRequired[datetime.datetime]
+    version: NotRequired[str]
 
 
 class PublicAgents(BaseModel):
@@ -151,6 +346,75 @@ class PublicAgentsUpdate(TypedDict):
     tags: NotRequired[list[str] | None]
     updated_at: NotRequired[datetime.datetime]
     version: NotRequired[str]
+
+
+class PublicAuditLogs(BaseModel):
+    action: str
+    actor_role: str
+    actor_user_id: uuid.UUID | None
+    changes: JsonValue
+    created_at: datetime.datetime
+    id: int
+    organization_slug: str
+    row_key: str
+    table_name: str
+
+
+class PublicAuditLogsInsert(TypedDict):
+    action: str
+    actor_role: str
+    actor_user_id: NotRequired[uuid.UUID | None]
+    changes: NotRequired[JsonValue]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[int]
+    organization_slug: str
+    row_key: str
+    table_name: str
+
+
+class PublicAuditLogsUpdate(TypedDict):
+    action: NotRequired[str]
+    actor_role: NotRequired[str]
+    actor_user_id: NotRequired[uuid.UUID | None]
+    changes: NotRequired[JsonValue]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[int]
+    organization_slug: NotRequired[str]
+    row_key: NotRequired[str]
+    table_name: NotRequired[str]
+
+
+class PublicContainerResources(BaseModel):
+    agent_slug: str
+    cpu_limit: int
+    created_at: datetime.datetime
+    id: uuid.UUID
+    memory_limit_mb: int
+    network_isolation: str
+    subscription_tier: str
+    updated_at: datetime.datetime
+
+
+class PublicContainerResourcesInsert(TypedDict):
+    agent_slug: str
+    cpu_limit: int
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    memory_limit_mb: int
+    network_isolation: str
+    subscription_tier: str
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicContainerResourcesUpdate(TypedDict):
+    agent_slug: NotRequired[str]
+    cpu_limit: NotRequired[int]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    memory_limit_mb: NotRequired[int]
+    network_isolation: NotRequired[str]
+    subscription_tier: NotRequired[str]
+    updated_at: NotRequired[datetime.datetime]
 
 
 class PublicConversationParticipants(BaseModel):
@@ -276,7 +540,203 @@ class PublicDeliverablesUpdate(TypedDict):
     user_id: NotRequired[uuid.UUID]
 
 
+class PublicGitAgents(BaseModel):
+    agent_repository_id: uuid.UUID
+    agent_slug: str | None
+    body: str
+    content_hash: str
+    created_at: datetime.datetime
+    description: str | None
+    file_path: str
+    frontmatter: JsonValue
+    id: uuid.UUID
+    is_active: bool
+    last_modified_commit_hash: str | None
+    name: str
+    tags: list[str]
+    updated_at: datetime.datetime
+
+
+class PublicGitAgentsInsert(TypedDict):
+    agent_repository_id: uuid.UUID
+    agent_slug: NotRequired[str | None]
+    body: NotRequired[str]
+    content_hash: str
+    created_at: NotRequired[datetime.datetime]
+    description: NotRequired[str | None]
+    file_path: str
+    frontmatter: NotRequired[JsonValue]
+    id: NotRequired[uuid.UUID]
+    is_active: NotRequired[bool]
+    last_modified_commit_hash: NotRequired[str | None]
+    name: str
+    tags: NotRequired[list[str]]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicGitAgentsUpdate(TypedDict):
+    agent_repository_id: NotRequired[uuid.UUID]
+    agent_slug: NotRequired[str | None]
+    body: NotRequired[str]
+    content_hash: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    description: NotRequired[str | None]
+    file_path: NotRequired[str]
+    frontmatter: NotRequired[JsonValue]
+    id: NotRequired[uuid.UUID]
+    is_active: NotRequired[bool]
+    last_modified_commit_hash: NotRequired[str | None]
+    name: NotRequired[str]
+    tags: NotRequired[list[str]]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicGitCredentials(BaseModel):
+    created_at: datetime.datetime
+    encrypted_token: str
+    expires_at: datetime.datetime | None
+    id: uuid.UUID
+    last_used_at: datetime.datetime | None
+    provider: str | None
+    repository_id: uuid.UUID
+    token_name: str | None
+    updated_at: datetime.datetime
+    username: str | None
+
+
+class PublicGitCredentialsInsert(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    encrypted_token: str
+    expires_at: NotRequired[datetime.datetime | None]
+    id: NotRequired[uuid.UUID]
+    last_used_at: NotRequired[datetime.datetime | None]
+    provider: NotRequired[str | None]
+    repository_id: uuid.UUID
+    token_name: NotRequired[str | None]
+    updated_at: NotRequired[datetime.datetime]
+    username: NotRequired[str | None]
+
+
+class PublicGitCredentialsUpdate(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    encrypted_token: NotRequired[str]
+    expires_at: NotRequired[datetime.datetime | None]
+    id: NotRequired[uuid.UUID]
+    last_used_at: NotRequired[datetime.datetime | None]
+    provider: NotRequired[str | None]
+    repository_id: NotRequired[uuid.UUID]
+    token_name: NotRequired[str | None]
+    updated_at: NotRequired[datetime.datetime]
+    username: NotRequired[str | None]
+
+
+class PublicInputRequests(BaseModel):
+    created_at: datetime.datetime
+    expires_at: datetime.datetime | None
+    id: uuid.UUID
+    metadata: JsonValue
+    organization_slug: str
+    project_step_id: uuid.UUID | None
+    prompt: str
+    request_type: str
+    requested_at: datetime.datetime
+    required_role: str
+    responded_at: datetime.datetime | None
+    responded_by: uuid.UUID | None
+    response: JsonValue | None
+    run_id: uuid.UUID | None
+    schema_: JsonValue = Field(alias="schema")
+    status: str
+    step_id: uuid.UUID | None
+    task_id: uuid.UUID | None
+    updated_at: datetime.datetime
+
+
+class PublicInputRequestsInsert(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    expires_at: NotRequired[datetime.datetime | None]
+    id: NotRequired[uuid.UUID]
+    metadata: NotRequired[JsonValue]
+    organization_slug: str
+    project_step_id: NotRequired[uuid.UUID | None]
+    prompt: str
+    request_type: NotRequired[str]
+    requested_at: NotRequired[datetime.datetime]
+    required_role: NotRequired[str]
+    responded_at: NotRequired[datetime.datetime | None]
+    responded_by: NotRequired[uuid.UUID | None]
+    response: NotRequired[JsonValue | None]
+    run_id: NotRequired[uuid.UUID | None]
+    schema: NotRequired[JsonValue]
+    status: NotRequired[str]
+    step_id: NotRequired[uuid.UUID | None]
+    task_id: NotRequired[uuid.UUID | None]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicInputRequestsUpdate(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    expires_at: NotRequired[datetime.datetime | None]
+    id: NotRequired[uuid.UUID]
+    metadata: NotRequired[JsonValue]
+    organization_slug: NotRequired[str]
+    project_step_id: NotRequired[uuid.UUID | None]
+    prompt: NotRequired[str]
+    request_type: NotRequired[str]
+    requested_at: NotRequired[datetime.datetime]
+    required_role: NotRequired[str]
+    responded_at: NotRequired[datetime.datetime | None]
+    responded_by: NotRequired[uuid.UUID | None]
+    response: NotRequired[JsonValue | None]
+    run_id: NotRequired[uuid.UUID | None]
+    schema: NotRequired[JsonValue]
+    status: NotRequired[str]
+    step_id: NotRequired[uuid.UUID | None]
+    task_id: NotRequired[uuid.UUID | None]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicMarketplaceIntegrations(BaseModel):
+    agent_slug: str
+    created_at: datetime.datetime
+    id: uuid.UUID
+    marketplace_agent_id: str | None
+    marketplace_name: str
+    published_at: datetime.datetime | None
+    status: str
+    unpublished_at: datetime.datetime | None
+    updated_at: datetime.datetime
+    usage_metrics: JsonValue
+
+
+class PublicMarketplaceIntegrationsInsert(TypedDict):
+    agent_slug: str
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    marketplace_agent_id: NotRequired[str | None]
+    marketplace_name: NotRequired[str]
+    published_at: NotRequired[datetime.datetime | None]
+    status: NotRequired[str]
+    unpublished_at: NotRequired[datetime.datetime | None]
+    updated_at: NotRequired[datetime.datetime]
+    usage_metrics: NotRequired[JsonValue]
+
+
+class PublicMarketplaceIntegrationsUpdate(TypedDict):
+    agent_slug: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    marketplace_agent_id: NotRequired[str | None]
+    marketplace_name: NotRequired[str]
+    published_at: NotRequired[datetime.datetime | None]
+    status: NotRequired[str]
+    unpublished_at: NotRequired[datetime.datetime | None]
+    updated_at: NotRequired[datetime.datetime]
+    usage_metrics: NotRequired[JsonValue]
+
+
 class PublicMessages(BaseModel):
+    agent_instance_id: uuid.UUID | None
     content: str
     conversation_id: uuid.UUID
     created_at: datetime.datetime
@@ -286,11 +746,13 @@ class PublicMessages(BaseModel):
     sender_agent_slug: str | None
     sender_type: str
     sender_user_id: uuid.UUID | None
+    summary: str | None
     task_id: uuid.UUID | None
     updated_at: datetime.datetime
 
 
 class PublicMessagesInsert(TypedDict):
+    agent_instance_id: NotRequired[uuid.UUID | None]
     content: str
     conversation_id: uuid.UUID
     created_at: NotRequired[datetime.datetime]
@@ -300,11 +762,13 @@ class PublicMessagesInsert(TypedDict):
     sender_agent_slug: NotRequired[str | None]
     sender_type: NotRequired[str]
     sender_user_id: NotRequired[uuid.UUID | None]
+    summary: NotRequired[str | None]
     task_id: NotRequired[uuid.UUID | None]
     updated_at: NotRequired[datetime.datetime]
 
 
 class PublicMessagesUpdate(TypedDict):
+    agent_instance_id: NotRequired[uuid.UUID | None]
     content: NotRequired[str]
     conversation_id: NotRequired[uuid.UUID]
     created_at: NotRequired[datetime.datetime]
@@ -314,8 +778,57 @@ class PublicMessagesUpdate(TypedDict):
     sender_agent_slug: NotRequired[str | None]
     sender_type: NotRequired[str]
     sender_user_id: NotRequired[uuid.UUID | None]
+    summary: NotRequired[str | None]
     task_id: NotRequired[uuid.UUID | None]
     updated_at: NotRequired[datetime.datetime]
+
+
+class PublicOrchestratorAgents(BaseModel):
+    archived: bool
+    created_at: datetime.datetime
+    id: uuid.UUID
+    input_tokens: int
+    metadata: JsonValue
+    organization_slug: str
+    output_tokens: int
+    session_id: str | None
+    status: str
+    system_prompt: str | None
+    total_cost: float
+    updated_at: datetime.datetime
+    working_dir: str | None
+
+
+class PublicOrchestratorAgentsInsert(TypedDict):
+    archived: NotRequired[bool]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    input_tokens: NotRequired[int]
+    metadata: NotRequired[JsonValue]
+    organization_slug: str
+    output_tokens: NotRequired[int]
+    session_id: NotRequired[str | None]
+    status: NotRequired[str]
+    system_prompt: NotRequired[str | None]
+    total_cost: NotRequired[float]
+    updated_at: NotRequired[datetime.datetime]
+    working_dir: NotRequired[str | None]
+
+
+class PublicOrchestratorAgentsUpdate(TypedDict):
+    archived: NotRequired[bool]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    input_tokens: NotRequired[int]
+    metadata: NotRequired[JsonValue]
+    organization_slug: NotRequired[str]
+    output_tokens: NotRequired[int]
+    session_id: NotRequired[str | None]
+    status: NotRequired[str]
+    system_prompt: NotRequired[str | None]
+    total_cost: NotRequired[float]
+    updated_at: NotRequired[datetime.datetime]
+    working_dir: NotRequired[str | None]
 
 
 class PublicOrganizationInvitations(BaseModel):
@@ -435,6 +948,210 @@ class PublicOrganizationsUpdate(TypedDict):
     url: NotRequired[str | None]
 
 
+class PublicProjectSteps(BaseModel):
+    agent_name: str | None
+    completed_at: datetime.datetime | None
+    created_at: datetime.datetime
+    dependencies: list[str]
+    error_details: JsonValue | None
+    id: uuid.UUID
+    metadata: JsonValue
+    project_id: uuid.UUID
+    prompt: str | None
+    result: JsonValue | None
+    started_at: datetime.datetime | None
+    status: str
+    step_id: str
+    step_index: int
+    step_name: str
+    step_type: str
+    updated_at: datetime.datetime
+
+
+class PublicProjectStepsInsert(TypedDict):
+    agent_name: NotRequired[str | None]
+    completed_at: NotRequired[datetime.datetime | None]
+    created_at: NotRequired[datetime.datetime]
+    dependencies: NotRequired[list[str]]
+    error_details: NotRequired[JsonValue | None]
+    id: NotRequired[uuid.UUID]
+    metadata: NotRequired[JsonValue]
+    project_id: uuid.UUID
+    prompt: NotRequired[str | None]
+    result: NotRequired[JsonValue | None]
+    started_at: NotRequired[datetime.datetime | None]
+    status: NotRequired[str]
+    step_id: str
+    step_index: int
+    step_name: str
+    step_type: str
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicProjectStepsUpdate(TypedDict):
+    agent_name: NotRequired[str | None]
+    completed_at: NotRequired[datetime.datetime | None]
+    created_at: NotRequired[datetime.datetime]
+    dependencies: NotRequired[list[str]]
+    error_details: NotRequired[JsonValue | None]
+    id: NotRequired[uuid.UUID]
+    metadata: NotRequired[JsonValue]
+    project_id: NotRequired[uuid.UUID]
+    prompt: NotRequired[str | None]
+    result: NotRequired[JsonValue | None]
+    started_at: NotRequired[datetime.datetime | None]
+    status: NotRequired[str]
+    step_id: NotRequired[str]
+    step_index: NotRequired[int]
+    step_name: NotRequired[str]
+    step_type: NotRequired[str]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicProjects(BaseModel):
+    conversation_id: uuid.UUID
+    created_at: datetime.datetime
+    current_step_id: str | None
+    description: str | None
+    error_details: JsonValue | None
+    hierarchy_level: int
+    id: uuid.UUID
+    metadata: JsonValue
+    name: str | None
+    organization_slug: str
+    parent_project_id: uuid.UUID | None
+    plan_json: JsonValue | None
+    status: str
+    subproject_count: int
+    updated_at: datetime.datetime
+    user_id: uuid.UUID
+
+
+class PublicProjectsInsert(TypedDict):
+    conversation_id: uuid.UUID
+    created_at: NotRequired[datetime.datetime]
+    current_step_id: NotRequired[str | None]
+    description: NotRequired[str | None]
+    error_details: NotRequired[JsonValue | None]
+    hierarchy_level: NotRequired[int]
+    id: NotRequired[uuid.UUID]
+    metadata: NotRequired[JsonValue]
+    name: NotRequired[str | None]
+    organization_slug: str
+    parent_project_id: NotRequired[uuid.UUID | None]
+    plan_json: NotRequired[JsonValue | None]
+    status: NotRequired[str]
+    subproject_count: NotRequired[int]
+    updated_at: NotRequired[datetime.datetime]
+    user_id: NotRequired[uuid.UUID]
+
+
+class PublicProjectsUpdate(TypedDict):
+    conversation_id: NotRequired[uuid.UUID]
+    created_at: NotRequired[datetime.datetime]
+    current_step_id: NotRequired[str | None]
+    description: NotRequired[str | None]
+    error_details: NotRequired[JsonValue | None]
+    hierarchy_level: NotRequired[int]
+    id: NotRequired[uuid.UUID]
+    metadata: NotRequired[JsonValue]
+    name: NotRequired[str | None]
+    organization_slug: NotRequired[str]
+    parent_project_id: NotRequired[uuid.UUID | None]
+    plan_json: NotRequired[JsonValue | None]
+    status: NotRequired[str]
+    subproject_count: NotRequired[int]
+    updated_at: NotRequired[datetime.datetime]
+    user_id: NotRequired[uuid.UUID]
+
+
+class PublicPrompts(BaseModel):
+    agent_id: uuid.UUID | None
+    author: str
+    id: uuid.UUID
+    orchestrator_agent_id: uuid.UUID
+    prompt_text: str
+    session_id: str | None
+    summary: str | None
+    task_slug: str | None
+    timestamp: datetime.datetime
+
+
+class PublicPromptsInsert(TypedDict):
+    agent_id: NotRequired[uuid.UUID | None]
+    author: str
+    id: NotRequired[uuid.UUID]
+    orchestrator_agent_id: uuid.UUID
+    prompt_text: str
+    session_id: NotRequired[str | None]
+    summary: NotRequired[str | None]
+    task_slug: NotRequired[str | None]
+    timestamp: NotRequired[datetime.datetime]
+
+
+class PublicPromptsUpdate(TypedDict):
+    agent_id: NotRequired[uuid.UUID | None]
+    author: NotRequired[str]
+    id: NotRequired[uuid.UUID]
+    orchestrator_agent_id: NotRequired[uuid.UUID]
+    prompt_text: NotRequired[str]
+    session_id: NotRequired[str | None]
+    summary: NotRequired[str | None]
+    task_slug: NotRequired[str | None]
+    timestamp: NotRequired[datetime.datetime]
+
+
+class PublicRunSteps(BaseModel):
+    completed_at: datetime.datetime | None
+    created_at: datetime.datetime
+    error_message: str | None
+    id: uuid.UUID
+    input: JsonValue | None
+    metadata: JsonValue
+    name: str | None
+    output: JsonValue | None
+    run_id: uuid.UUID
+    sequence_number: int
+    started_at: datetime.datetime
+    status: str
+    type: str
+    updated_at: datetime.datetime
+
+
+class PublicRunStepsInsert(TypedDict):
+    completed_at: NotRequired[datetime.datetime | None]
+    created_at: NotRequired[datetime.datetime]
+    error_message: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    input: NotRequired[JsonValue | None]
+    metadata: NotRequired[JsonValue]
+    name: NotRequired[str | None]
+    output: NotRequired[JsonValue | None]
+    run_id: uuid.UUID
+    sequence_number: int
+    started_at: NotRequired[datetime.datetime]
+    status: NotRequired[str]
+    type: str
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicRunStepsUpdate(TypedDict):
+    completed_at: NotRequired[datetime.datetime | None]
+    created_at: NotRequired[datetime.datetime]
+    error_message: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    input: NotRequired[JsonValue | None]
+    metadata: NotRequired[JsonValue]
+    name: NotRequired[str | None]
+    output: NotRequired[JsonValue | None]
+    run_id: NotRequired[uuid.UUID]
+    sequence_number: NotRequired[int]
+    started_at: NotRequired[datetime.datetime]
+    status: NotRequired[str]
+    type: NotRequired[str]
+    updated_at: NotRequired[datetime.datetime]
+
+
 class PublicRuns(BaseModel):
     agent_name: str | None
     agent_slug: str | None
@@ -511,6 +1228,168 @@ class PublicRunsUpdate(TypedDict):
     total_tokens: NotRequired[int]
     updated_at: NotRequired[datetime.datetime]
     worker_id: NotRequired[str | None]
+
+
+class PublicSchedules(BaseModel):
+    agent_slug: str | None
+    catch_up_policy: str
+    created_at: datetime.datetime
+    cron: str
+    enabled: bool
+    id: uuid.UUID
+    last_run_at: datetime.datetime | None
+    last_task_id: uuid.UUID | None
+    method: str
+    name: str
+    next_run_at: datetime.datetime | None
+    organization_slug: str
+    overlap_policy: str
+    params: JsonValue
+    prompt: str
+    time_zone: str
+    updated_at: datetime.datetime
+    user_id: uuid.UUID
+
+
+class PublicSchedulesInsert(TypedDict):
+    agent_slug: NotRequired[str | None]
+    catch_up_policy: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    cron: str
+    enabled: NotRequired[bool]
+    id: NotRequired[uuid.UUID]
+    last_run_at: NotRequired[datetime.datetime | None]
+    last_task_id: NotRequired[uuid.UUID | None]
+    method: str
+    name: str
+    next_run_at: NotRequired[datetime.datetime | None]
+    organization_slug: str
+    overlap_policy: NotRequired[str]
+    params: NotRequired[JsonValue]
+    prompt: str
+    time_zone: NotRequired[str]
+    updated_at: NotRequired[datetime.datetime]
+    user_id: NotRequired[uuid.UUID]
+
+
+class PublicSchedulesUpdate(TypedDict):
+    agent_slug: NotRequired[str | None]
+    catch_up_policy: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    cron: NotRequired[str]
+    enabled: NotRequired[bool]
+    id: NotRequired[uuid.UUID]
+    last_run_at: NotRequired[datetime.datetime | None]
+    last_task_id: NotRequired[uuid.UUID | None]
+    method: NotRequired[str]
+    name: NotRequired[str]
+    next_run_at: NotRequired[datetime.datetime | None]
+    organization_slug: NotRequired[str]
+    overlap_policy: NotRequired[str]
+    params: NotRequired[JsonValue]
+    prompt: NotRequired[str]
+    time_zone: NotRequired[str]
+    updated_at: NotRequired[datetime.datetime]
+    user_id: NotRequired[uuid.UUID]
+
+
+class PublicSystemLogs(BaseModel):
+    adw_id: str | None
+    adw_step: str | None
+    agent_id: uuid.UUID | None
+    file_path: str | None
+    id: uuid.UUID
+    level: str
+    message: str
+    metadata: JsonValue
+    organization_slug: str | None
+    summary: str | None
+    timestamp: datetime.datetime
+
+
+class PublicSystemLogsInsert(TypedDict):
+    adw_id: NotRequired[str | None]
+    adw_step: NotRequired[str | None]
+    agent_id: NotRequired[uuid.UUID | None]
+    file_path: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    level: str
+    message: str
+    metadata: NotRequired[JsonValue]
+    organization_slug: NotRequired[str | None]
+    summary: NotRequired[str | None]
+    timestamp: NotRequired[datetime.datetime]
+
+
+class PublicSystemLogsUpdate(TypedDict):
+    adw_id: NotRequired[str | None]
+    adw_step: NotRequired[str | None]
+    agent_id: NotRequired[uuid.UUID | None]
+    file_path: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    level: NotRequired[str]
+    message: NotRequired[str]
+    metadata: NotRequired[JsonValue]
+    organization_slug: NotRequired[str | None]
+    summary: NotRequired[str | None]
+    timestamp: NotRequired[datetime.datetime]
+
+
+class PublicTaskAssignments(BaseModel):
+    assigned_by: uuid.UUID | None
+    created_at: datetime.datetime
+    id: uuid.UUID
+    note: str | None
+    task_id: uuid.UUID
+    updated_at: datetime.datetime
+    user_id: uuid.UUID
+
+
+class PublicTaskAssignmentsInsert(TypedDict):
+    assigned_by: NotRequired[uuid.UUID | None]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    note: NotRequired[str | None]
+    task_id: uuid.UUID
+    updated_at: NotRequired[datetime.datetime]
+    user_id: uuid.UUID
+
+
+class PublicTaskAssignmentsUpdate(TypedDict):
+    assigned_by: NotRequired[uuid.UUID | None]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    note: NotRequired[str | None]
+    task_id: NotRequired[uuid.UUID]
+    updated_at: NotRequired[datetime.datetime]
+    user_id: NotRequired[uuid.UUID]
+
+
+class PublicTaskComments(BaseModel):
+    content: str
+    created_at: datetime.datetime
+    id: uuid.UUID
+    task_id: uuid.UUID
+    updated_at: datetime.datetime
+    user_id: uuid.UUID
+
+
+class PublicTaskCommentsInsert(TypedDict):
+    content: str
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    task_id: uuid.UUID
+    updated_at: NotRequired[datetime.datetime]
+    user_id: NotRequired[uuid.UUID]
+
+
+class PublicTaskCommentsUpdate(TypedDict):
+    content: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    task_id: NotRequired[uuid.UUID]
+    updated_at: NotRequired[datetime.datetime]
+    user_id: NotRequired[uuid.UUID]
 
 
 class PublicTaskEvents(BaseModel):
@@ -853,3 +1732,307 @@ class PublicWorkersUpdate(TypedDict):
     status: NotRequired[str]
     updated_at: NotRequired[datetime.datetime]
     version: NotRequired[str | None]
+
+
+class PublicWorkflowData(BaseModel):
+    created_at: datetime.datetime
+    created_by_agent: str | None
+    data_type: str | None
+    id: uuid.UUID
+    key: str
+    run_id: uuid.UUID
+    step_id: uuid.UUID | None
+    tags: list[str]
+    value: JsonValue
+
+
+class PublicWorkflowDataInsert(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    created_by_agent: NotRequired[str | None]
+    data_type: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    key: str
+    run_id: uuid.UUID
+    step_id: NotRequired[uuid.UUID | None]
+    tags: NotRequired[list[str]]
+    value: JsonValue
+
+
+class PublicWorkflowDataUpdate(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    created_by_agent: NotRequired[str | None]
+    data_type: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    key: NotRequired[str]
+    run_id: NotRequired[uuid.UUID]
+    step_id: NotRequired[uuid.UUID | None]
+    tags: NotRequired[list[str]]
+    value: NotRequired[JsonValue]
+
+
+class PublicWorkflowExecutions(BaseModel):
+    agent_slug: str
+    completed_at: datetime.datetime | None
+    correlation_id: uuid.UUID
+    created_at: datetime.datetime
+    created_by: uuid.UUID | None
+    error_code: str | None
+    error_message: str | None
+    execution_data: JsonValue | None
+    execution_logs: JsonValue | None
+    id: uuid.UUID
+    max_retries: int
+    organization_slug: str
+    parent_execution_id: uuid.UUID | None
+    paused_at: datetime.datetime | None
+    performance_metrics: JsonValue | None
+    resource_usage: JsonValue | None
+    resumed_at: datetime.datetime | None
+    retry_count: int
+    started_at: datetime.datetime | None
+    status: str
+    status_message: str | None
+    timeout_at: datetime.datetime | None
+    updated_at: datetime.datetime
+    workflow_id: uuid.UUID
+
+
+class PublicWorkflowExecutionsInsert(TypedDict):
+    agent_slug: str
+    completed_at: NotRequired[datetime.datetime | None]
+    correlation_id: NotRequired[uuid.UUID]
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    error_code: NotRequired[str | None]
+    error_message: NotRequired[str | None]
+    execution_data: NotRequired[JsonValue | None]
+    execution_logs: NotRequired[JsonValue | None]
+    id: NotRequired[uuid.UUID]
+    max_retries: NotRequired[int]
+    organization_slug: str
+    parent_execution_id: NotRequired[uuid.UUID | None]
+    paused_at: NotRequired[datetime.datetime | None]
+    performance_metrics: NotRequired[JsonValue | None]
+    resource_usage: NotRequired[JsonValue | None]
+    resumed_at: NotRequired[datetime.datetime | None]
+    retry_count: NotRequired[int]
+    started_at: NotRequired[datetime.datetime | None]
+    status: NotRequired[str]
+    status_message: NotRequired[str | None]
+    timeout_at: NotRequired[datetime.datetime | None]
+    updated_at: NotRequired[datetime.datetime]
+    workflow_id: uuid.UUID
+
+
+class PublicWorkflowExecutionsUpdate(TypedDict):
+    agent_slug: NotRequired[str]
+    completed_at: NotRequired[datetime.datetime | None]
+    correlation_id: NotRequired[uuid.UUID]
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    error_code: NotRequired[str | None]
+    error_message: NotRequired[str | None]
+    execution_data: NotRequired[JsonValue | None]
+    execution_logs: NotRequired[JsonValue | None]
+    id: NotRequired[uuid.UUID]
+    max_retries: NotRequired[int]
+    organization_slug: NotRequired[str]
+    parent_execution_id: NotRequired[uuid.UUID | None]
+    paused_at: NotRequired[datetime.datetime | None]
+    performance_metrics: NotRequired[JsonValue | None]
+    resource_usage: NotRequired[JsonValue | None]
+    resumed_at: NotRequired[datetime.datetime | None]
+    retry_count: NotRequired[int]
+    started_at: NotRequired[datetime.datetime | None]
+    status: NotRequired[str]
+    status_message: NotRequired[str | None]
+    timeout_at: NotRequired[datetime.datetime | None]
+    updated_at: NotRequired[datetime.datetime]
+    workflow_id: NotRequired[uuid.UUID]
+
+
+class PublicWorkflows(BaseModel):
+    agent_slug: str
+    created_at: datetime.datetime
+    created_by: uuid.UUID | None
+    description: str | None
+    framework: str
+    id: uuid.UUID
+    is_active: bool
+    name: str
+    organization_slug: str
+    updated_at: datetime.datetime
+    version: str
+    workflow_data: JsonValue
+    workflow_type: str
+
+
+class PublicWorkflowsInsert(TypedDict):
+    agent_slug: str
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    description: NotRequired[str | None]
+    framework: str
+    id: NotRequired[uuid.UUID]
+    is_active: NotRequired[bool]
+    name: str
+    organization_slug: str
+    updated_at: NotRequired[datetime.datetime]
+    version: NotRequired[str]
+    workflow_data: JsonValue
+    workflow_type: str
+
+
+class PublicWorkflowsUpdate(TypedDict):
+    agent_slug: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    description: NotRequired[str | None]
+    framework: NotRequired[str]
+    id: NotRequired[uuid.UUID]
+    is_active: NotRequired[bool]
+    name: NotRequired[str]
+    organization_slug: NotRequired[str]
+    updated_at: NotRequired[datetime.datetime]
+    version: NotRequired[str]
+    workflow_data: NotRequired[JsonValue]
+    workflow_type: NotRequired[str]
+
+
+class PublicActiveTasks(BaseModel):
+    agent_conversation_id: uuid.UUID | None
+    agent_name: str | None
+    agent_slug: str | None
+    attempt: int
+    backoff: str
+    completed_at: datetime.datetime | None
+    concurrency_key: str | None
+    conversation_title: str | None
+    created_at: datetime.datetime
+    deliverable_metadata: JsonValue
+    deliverable_type: str
+    error_code: str | None
+    error_data: JsonValue | None
+    error_message: str | None
+    evaluation: JsonValue
+    execution_id: uuid.UUID | None
+    id: uuid.UUID
+    idempotency_key: str | None
+    lease_expires_at: datetime.datetime | None
+    lease_token: uuid.UUID | None
+    llm_metadata: JsonValue
+    max_attempts: int
+    metadata: JsonValue
+    method: str
+    organization_slug: str
+    params: JsonValue
+    parent_task_id: uuid.UUID | None
+    priority: int
+    progress: int
+    progress_message: str | None
+    project_step_id: uuid.UUID | None
+    prompt: str
+    response: str | None
+    response_metadata: JsonValue
+    scheduled_at: datetime.datetime
+    started_at: datetime.datetime | None
+    status: str
+    timeout_seconds: int
+    updated_at: datetime.datetime
+    user_id: uuid.UUID
+    worker_id: str | None
+
+
+class PublicAgentActivity(BaseModel):
+    agent_name: str | None
+    agent_slug: str | None
+    completed_count: int | None
+    failed_count: int | None
+    organization_slug: str
+    task_count: int | None
+
+
+class PublicAgentMetrics(BaseModel):
+    agent_slug: str | None
+    average_seconds: float | None
+    completed_count: int | None
+    day: datetime.datetime | None
+    failed_count: int | None
+    organization_slug: str
+    run_count: int | None
+    total_cost: float | None
+    total_tokens: float | None
+
+
+class PublicOrganizationUsage(BaseModel):
+    id: uuid.UUID | None
+    organization_slug: str
+    period_end: datetime.datetime | None
+    period_start: datetime.datetime | None
+    runs_by_status: JsonValue | None
+    total_cost: float | None
+    total_runs: int | None
+    total_tokens: int | None
+    usage_details: JsonValue | None
+
+
+class PublicPerformanceLogs(BaseModel):
+    agent_slug: str | None
+    attempt: int
+    created_at: datetime.datetime
+    error_code: str | None
+    organization_slug: str
+    run_id: uuid.UUID
+    seconds_running: float | None
+    seconds_until_claimed: float | None
+    status: str
+    task_id: uuid.UUID | None
+    total_cost: float
+    total_tokens: int
+    worker_id: str | None
+
+
+class PublicProjectProgress(BaseModel):
+    completed_steps: int | None
+    completed_tasks: int | None
+    conversation_id: uuid.UUID
+    created_at: datetime.datetime
+    current_step_id: str | None
+    deliverable_count: int | None
+    description: str | None
+    error_details: JsonValue | None
+    hierarchy_level: int
+    id: uuid.UUID
+    metadata: JsonValue
+    name: str | None
+    organization_slug: str
+    parent_project_id: uuid.UUID | None
+    plan_json: JsonValue | None
+    progress: int | None
+    status: str
+    subproject_count: int
+    total_steps: int | None
+    total_tasks: int | None
+    updated_at: datetime.datetime
+    user_id: uuid.UUID
+
+
+class PublicRecentConversations(BaseModel):
+    agent_name: str
+    agent_slug: str | None
+    agent_type: str
+    created_at: datetime.datetime
+    ended_at: datetime.datetime | None
+    id: uuid.UUID
+    last_active_at: datetime.datetime
+    last_message_at: datetime.datetime | None
+    message_count: int | None
+    metadata: JsonValue
+    organization_slug: str
+    primary_work_product_id: uuid.UUID | None
+    primary_work_product_type: str | None
+    started_at: datetime.datetime
+    status: str
+    title: str | None
+    updated_at: datetime.datetime
+    user_id: uuid.UUID

@@ -78,6 +78,9 @@ class Runner:
             if lease not in self._stopped:  # Not ours: the handler cancelled itself.
                 failure = self._bug(job, error)
                 item = failed(lease, failure)
+        except BaseException as error:  # SystemExit and its like: the attempt still says that it is over.
+            failure = self._bug(job, error)
+            item = failed(lease, failure)
         finally:
             self._tasks.pop(lease, None)
             reason = self._stopped.pop(lease, None)

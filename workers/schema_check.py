@@ -24,7 +24,7 @@ from workers.errors import TaskFailure
 MAX_PROBLEMS = 20
 _MAX_SCHEMA_CHARS = 256_000
 _MAX_STEPS = 500_000
-_MAX_SECONDS = 3.0
+_MAX_SECONDS = 1.0
 _REGEX_SECONDS = 0.5
 _MAX_MESSAGE_CHARS = 300
 
@@ -94,73 +94,76 @@ def _without_dialects(schema: Any) -> Any:
 
 def _bounded_validator() -> type[Validator]:
     """Return a Draft 2020-12 validator whose keywords share one budget of steps and time."""
-    budget = _Budget()
+    keywords = _Keywords()
     own: dict[str, Keyword] = {
-        "additionalProperties": _additional_properties,
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-        "uniqueItems": _unique_items,
+        "additionalProperties": keywords.additional_properties,
+        "pattern": keywords.pattern,
+        "patternProperties": keywords.pattern_properties,
+        "uniqueItems": keywords.unique_items,
     }
     standard: Mapping[str, Keyword] = Draft202012Validator.VALIDATORS
-    keywords = {name: budget.guard(own.get(name, check)) for name, check in standard.items()}
-    bounded: type[Validator] = extend(Draft202012Validator, validators=keywords)  # type: ignore[no-untyped-call]
+    guarded = {name: keywords.guard(own.get(name, check)) for name, check in standard.items()}
+    bounded: type[Validator] = extend(Draft202012Validator, validators=guarded)  # type: ignore[no-untyped-call]
     return bounded
 
 
-class _Budget:
-    """Counts the keywords that one check evaluates."""
+class _Keywords:
+    """The keywords that the library does not bound by itself, and the budget that all keywords of a check share."""
 
     def __init__(self) -> None:
         self._steps = _MAX_STEPS
         self._until = time.monotonic() + _MAX_SECONDS
 
     def guard(self, check: Keyword) -> Keyword:
+        """Return the keyword's check so that it draws on the budget."""
+
         def guarded(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError] | None:
-            self._steps -= 1
-            if self._steps < 0 or time.monotonic() > self._until:
-                raise _BudgetError
+            self._spend()
             return check(validator, value, instance, schema)
 
         return guarded
 
+    def pattern(self, validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+        if validator.is_type(instance, "string") and not self._search(pattern, instance):
+            yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
-def _search(pattern: str, text: str) -> bool:
-    return regex.search(pattern, text, timeout=_REGEX_SECONDS) is not None
+    def pattern_properties(self, validator: Any, given: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+        if not validator.is_type(instance, "object"):
+            return
+        for pattern, subschema in given.items():
+            for name, value in instance.items():
+                if self._search(pattern, name):
+                    yield from validator.descend(value, subschema, path=name, schema_path=pattern)
 
+    def additional_properties(
+        self, validator: Any, allowed: Any, instance: Any, schema: Any
+    ) -> Iterator[ValidationError]:
+        if not validator.is_type(instance, "object"):
+            return
+        named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        extras = [name for name in instance if name not in named and not any(self._search(p, name) for p in patterns)]
+        if validator.is_type(allowed, "object"):
+            for name in extras:
+                yield from validator.descend(instance[name], allowed, path=name)
+        elif not allowed and extras:
+            listed = ", ".join(repr(name) for name in extras[:5])
+            yield ValidationError(f"Additional properties are not allowed: {listed}")
 
-def _pattern(validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(instance, "string") and not _search(pattern, instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+    def unique_items(self, validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+        # The library compares every pair of objects; canonical text needs one pass.
+        if wanted and validator.is_type(instance, "array"):
+            seen = {json.dumps(_number_free(item), sort_keys=True) for item in instance}
+            if len(seen) < len(instance):
+                yield ValidationError("The items are not unique")
 
+    def _search(self, pattern: str, text: str) -> bool:
+        self._spend()
+        return regex.search(pattern, text, timeout=_REGEX_SECONDS) is not None
 
-def _pattern_properties(validator: Any, patterns: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    if not validator.is_type(instance, "object"):
-        return
-    for pattern, subschema in patterns.items():
-        for name, value in instance.items():
-            if _search(pattern, name):
-                yield from validator.descend(value, subschema, path=name, schema_path=pattern)
-
-
-def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if not validator.is_type(instance, "object"):
-        return
-    named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    extras = [name for name in instance if name not in named and not any(_search(p, name) for p in patterns)]
-    if validator.is_type(allowed, "object"):
-        for name in extras:
-            yield from validator.descend(instance[name], allowed, path=name)
-    elif not allowed and extras:
-        listed = ", ".join(repr(name) for name in extras[:5])
-        yield ValidationError(f"Additional properties are not allowed: {listed}")
-
-
-def _unique_items(validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    # The library compares every pair of objects; canonical text needs one pass.
-    if wanted and validator.is_type(instance, "array"):
-        seen = {json.dumps(_number_free(item), sort_keys=True) for item in instance}
-        if len(seen) < len(instance):
-            yield ValidationError("The items are not unique")
+    def _spend(self) -> None:
+        self._steps -= 1
+        if self._steps < 0 or time.monotonic() > self._until:
+            raise _BudgetError
 
 
 def _number_free(value: Any) -> Any:

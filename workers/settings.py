@@ -83,7 +83,7 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "supabase_key": reader.required(key_variable, "the service key of the Supabase project"),
         "supabase_key_variable": key_variable,
         "worker_id": reader.text("WORKER_ID") or _default_worker_id(),
-        "concurrency": reader.number("WORKER_CONCURRENCY", 10, 1, 10_000),
+        "concurrency": reader.number("WORKER_CONCURRENCY", 10, 1, 1000),
         "lease_seconds": reader.number("LEASE_SECONDS", 30, 2, 3600),
         "poll_interval": reader.decimal("POLL_INTERVAL", 1.0, 0.01, 300.0),
         "drain_seconds": reader.decimal("DRAIN_SECONDS", 30.0, 0.0, 3600.0),

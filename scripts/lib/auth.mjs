@@ -54,6 +54,10 @@ async function fetch(request, { incoming }) {
     return Response.json({ status: "ok" });
   }
   if (!pathname.startsWith("/auth/v1/")) return new Response(null, { status: 404 }); // Lite would serve tables too
+  if (pathname.startsWith("/auth/v1/admin/")) {
+    const msg = "The admin API of Auth is not in the local stack without Docker: use SQL on auth.users";
+    return Response.json({ code: 501, error_code: "not_implemented", msg }, { status: 501 });
+  }
   return app.fetch(request, { peerAddress: incoming.socket.remoteAddress ?? null });
 }
 

@@ -28,6 +28,15 @@ comment on function private.is_client() is
 revoke execute on function private.is_client() from public;
 grant execute on function private.is_client() to authenticated, service_role;
 
+create function private.uuid_or_null(value text) returns uuid
+language sql immutable set search_path = ''
+as $$
+  select (substring(value from '(?i)^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$'))::uuid;
+$$;
+comment on function private.uuid_or_null(text) is 'The uuid that a text spells, null when it spells none.';
+revoke execute on function private.uuid_or_null(text) from public;
+grant execute on function private.uuid_or_null(text) to authenticated, service_role;
+
 create function private.role_rank(role text) returns integer
 language sql immutable set search_path = ''
 as $$
@@ -54,6 +63,17 @@ comment on function private.my_organizations(text) is
   'Slugs of the active organizations where the caller has at least this role. Policies use it as a set: organization_slug = any (array(select private.my_organizations(''member''))). Read from the table at each request, so that a change of membership acts at once.';
 revoke execute on function private.my_organizations(text) from public;
 grant execute on function private.my_organizations(text) to authenticated, service_role;
+
+create function private.my_active_id() returns uuid
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select u.id from public.users u where u.id = (select auth.uid()) and u.is_active);
+end;
+$$;
+comment on function private.my_active_id() is 'The caller''s id, null for a suspended or deactivated user. For policies on rows that belong to a user outside every organization.';
+revoke execute on function private.my_active_id() from public;
+grant execute on function private.my_active_id() to authenticated, service_role;
 
 create function private.require_role(organization_slug text, minimum_role text) returns void
 language plpgsql stable security invoker set search_path = ''
@@ -82,6 +102,20 @@ end;
 $$;
 comment on function public.set_updated_at() is 'Before update: keeps updated_at. One function for every table.';
 revoke execute on function public.set_updated_at() from public, anon, authenticated;
+
+create function private.refuse_value(constraint_name text, table_name text) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  raise exception using errcode = '22023', message = 'value_refused',
+    detail = format('A value breaks the rule "%s" of %s.', replace(constraint_name, '_', ' '), table_name),
+    hint = 'Correct the arguments; docs/errors.md lists the rules.';
+end;
+$$;
+comment on function private.refuse_value(text, text) is
+  'Raises 22023 value_refused for a broken constraint. Functions that write with more rights than their caller use it, since Postgres''s own message would show the whole row.';
+revoke execute on function private.refuse_value(text, text) from public;
+grant execute on function private.refuse_value(text, text) to authenticated, service_role;
 
 create function private.limits_are_numbers(settings jsonb) returns boolean
 language sql immutable set search_path = ''
@@ -139,7 +173,7 @@ comment on table public.organizations is 'Tenants. Everything of a tenant carrie
 comment on column public.organizations.slug is 'Human-readable key, e.g. acme-corp. Never changes.';
 comment on column public.organizations.id is 'Stable uuid for systems that want one.';
 comment on column public.organizations.settings is
-  'theme, features[], preferences, limits {max_agents, max_conversations, max_concurrent_tasks, max_monthly_cost}. A missing limit means none; over a limit is PT429.';
+  'theme, features[], preferences, limits {max_agents, max_conversations, max_concurrent_tasks, max_monthly_cost}. A missing limit means none; over a limit is PT429. Admins set limits (set_organization_limits); max_monthly_cost is kept but not enforced yet.';
 comment on column public.organizations.subscription_info is 'plan, status, currentPeriodStart, currentPeriodEnd, cancelAtPeriodEnd; written by the platform.';
 comment on column public.organizations.is_active is 'False: members see and do nothing there, and no task of it is claimed.';
 

@@ -228,30 +228,30 @@ create policy "Members read agents of their organizations" on public.agents
 for select to authenticated
 using (
   organization_slug && array(select private.my_organizations('viewer'))
-  or owner_user_id = (select auth.uid())
+  or owner_user_id = (select private.my_active_id())
 );
 
 create policy "Developers add agents" on public.agents
 for insert to authenticated
 with check (
   (owner_user_id is null and organization_slug <@ array(select private.my_organizations('developer')))
-  or (owner_user_id = (select auth.uid()) and organization_slug = '{}')
+  or (owner_user_id = (select private.my_active_id()) and organization_slug = '{}')
 );
 
 create policy "Developers of all its organizations change an agent" on public.agents
 for update to authenticated
 using (
   (owner_user_id is null and organization_slug <@ array(select private.my_organizations('developer')))
-  or owner_user_id = (select auth.uid())
+  or owner_user_id = (select private.my_active_id())
 )
 with check (
   (owner_user_id is null and organization_slug <@ array(select private.my_organizations('developer')))
-  or (owner_user_id = (select auth.uid()) and organization_slug = '{}')
+  or (owner_user_id = (select private.my_active_id()) and organization_slug = '{}')
 );
 
 create policy "Developers of all its organizations delete an agent" on public.agents
 for delete to authenticated
 using (
   (owner_user_id is null and organization_slug <@ array(select private.my_organizations('developer')))
-  or owner_user_id = (select auth.uid())
+  or owner_user_id = (select private.my_active_id())
 );

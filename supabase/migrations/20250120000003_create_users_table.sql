@@ -70,10 +70,16 @@ select id, nullif(lower(email), ''), email_confirmed_at is not null, last_sign_i
 on conflict (id) do nothing;
 
 create function private.check_current_organization() returns trigger
-language plpgsql stable security invoker set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  perform private.require_role(new.organization_slug, 'viewer');
+  if not exists (
+    select from public.organization_members m where m.organization_slug = new.organization_slug and m.user_id = new.id
+  ) then
+    raise exception using errcode = '42501', message = 'not_allowed',
+      detail = format('User %s is not a member of organization "%s".', new.id, new.organization_slug),
+      hint = 'Choose one of your own: GET /rest/v1/organization_members?select=organization_slug.';
+  end if;
   return new;
 end;
 $$;

@@ -40,8 +40,9 @@ begin
     -- The account itself is being deleted: the most senior member takes over.
     select m.user_id into v_successor
     from public.organization_members m
+    join public.users u on u.id = m.user_id
     where m.organization_slug = old.organization_slug and m.user_id <> old.user_id
-    order by private.role_rank(m.role) desc, m.joined_at, m.user_id
+    order by u.is_active desc, private.role_rank(m.role) desc, m.joined_at, m.user_id
     limit 1;
     update public.organization_members m set role = 'owner'
     where m.organization_slug = old.organization_slug and m.user_id = v_successor;
@@ -111,6 +112,7 @@ as $$
 declare
   v_user_id uuid := (select auth.uid());
   v_organization public.organizations;
+  v_constraint text;
 begin
   if not exists (select from public.users u where u.id = v_user_id and u.is_active) then
     raise exception using errcode = '42501', message = 'not_signed_in',
@@ -138,6 +140,9 @@ begin
   insert into public.organization_members (organization_slug, user_id, role)
   values (v_organization.slug, v_user_id, 'owner');
   return v_organization;
+exception when check_violation or not_null_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  perform private.refuse_value(coalesce(nullif(v_constraint, ''), 'slug_and_name_are_given'), 'organizations');
 end;
 $$;
 comment on function private.create_organization(text, text, text, text, jsonb) is 'Body of public.create_organization.';
@@ -152,7 +157,7 @@ as $$
   select * from private.create_organization(slug, name, description, url, settings);
 $$;
 comment on function public.create_organization(text, text, text, text, jsonb) is
-  'Creates an organization with the caller as owner and returns it. Called again by the same user: the same row. Errors: PT409 slug_taken, 23514 for a malformed slug.';
+  'Creates an organization with the caller as owner and returns it. Called again by the same user: the same row. Errors: PT409 slug_taken, 22023 value_refused for a malformed slug or name.';
 revoke execute on function public.create_organization(text, text, text, text, jsonb) from public, anon, authenticated;
 grant execute on function public.create_organization(text, text, text, text, jsonb) to authenticated;
 
@@ -166,6 +171,8 @@ declare
 begin
   perform private.require_role(organization_slug, case when user_id = (select auth.uid()) then 'viewer' else 'admin' end);
   perform from public.organizations o where o.slug = change_membership.organization_slug for no key update;
+  -- Again under the lock: the caller's own role may have changed while this waited.
+  perform private.require_role(organization_slug, case when user_id = (select auth.uid()) then 'viewer' else 'admin' end);
   select m.* into v_member from public.organization_members m
   where m.organization_slug = change_membership.organization_slug and m.user_id = change_membership.user_id;
   if not found then
@@ -228,3 +235,35 @@ $$;
 comment on function public.leave_organization(text) is 'The caller leaves. Errors: 42501 when not a member, PT409 last_owner.';
 revoke execute on function public.leave_organization(text) from public, anon, authenticated;
 grant execute on function public.leave_organization(text) to authenticated;
+
+create function private.set_organization_limits(organization_slug text, limits jsonb) returns public.organizations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_organization public.organizations;
+  v_constraint text;
+begin
+  perform private.require_role(organization_slug, 'admin');
+  update public.organizations o
+  set settings = jsonb_set(o.settings, '{limits}', limits)
+  where o.slug = set_organization_limits.organization_slug
+  returning o.* into v_organization;
+  return v_organization;
+exception when check_violation or not_null_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  perform private.refuse_value(coalesce(nullif(v_constraint, ''), 'limits_are_given'), 'organizations');
+end;
+$$;
+comment on function private.set_organization_limits(text, jsonb) is 'Body of public.set_organization_limits.';
+revoke execute on function private.set_organization_limits(text, jsonb) from public;
+grant execute on function private.set_organization_limits(text, jsonb) to authenticated, service_role;
+
+create function public.set_organization_limits(organization_slug text, limits jsonb) returns public.organizations
+language sql volatile security invoker set search_path = ''
+as $$
+  select * from private.set_organization_limits(organization_slug, limits);
+$$;
+comment on function public.set_organization_limits(text, jsonb) is
+  'Replaces settings.limits, e.g. {"max_agents": 100} (admin and higher), and returns the organization. Errors: 42501, 22023 value_refused.';
+revoke execute on function public.set_organization_limits(text, jsonb) from public, anon, authenticated;
+grant execute on function public.set_organization_limits(text, jsonb) to authenticated, service_role;

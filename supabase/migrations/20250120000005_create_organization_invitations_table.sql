@@ -12,12 +12,14 @@ create table public.organization_invitations (
   accepted_by uuid references public.users (id) on delete set null,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  constraint email_is_lower_case check (email = lower(email) and email ~ '^[^@\s]+@[^@\s]+$' and length(email) <= 255),
+  constraint email_is_an_address_in_lower_case check (email = lower(email) and email ~ '^[^@\s]+@[^@\s]+$' and length(email) <= 255),
   constraint role_is_known check (role in ('owner', 'admin', 'developer', 'member', 'viewer'))
 );
 
 -- One open invitation per address and organization.
 create unique index organization_invitations_open_idx on public.organization_invitations (organization_slug, email) where accepted_at is null;
+-- An organization's newest invitations (policies, foreign key).
+create index organization_invitations_organization_idx on public.organization_invitations (organization_slug, created_at desc);
 -- Foreign keys.
 create index organization_invitations_invited_by_idx on public.organization_invitations (invited_by);
 create index organization_invitations_accepted_by_idx on public.organization_invitations (accepted_by);
@@ -52,6 +54,7 @@ as $$
 declare
   v_token text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
   v_invitation public.organization_invitations;
+  v_constraint text;
 begin
   perform private.require_role(create_invitation.organization_slug, 'admin');
   if create_invitation.role = 'owner' then
@@ -66,6 +69,9 @@ begin
   set role = excluded.role, token_hash = excluded.token_hash, invited_by = excluded.invited_by, expires_at = excluded.expires_at
   returning i.* into v_invitation;
   return to_jsonb(v_invitation) - 'token_hash' || jsonb_build_object('token', v_token);
+exception when check_violation or not_null_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  perform private.refuse_value(coalesce(nullif(v_constraint, ''), 'email_is_given'), 'organization_invitations');
 end;
 $$;
 comment on function private.create_invitation(text, text, text, interval) is 'Body of public.create_invitation.';

@@ -20,7 +20,7 @@ create table public.agent_conversations (
   updated_at timestamptz not null default now(),
   constraint status_is_known check (status in ('active', 'archived', 'ended')),
   constraint ended_conversations_have_ended_at check ((status = 'ended') = (ended_at is not null)),
-  constraint title_is_short check (length(title) <= 500),
+  constraint title_and_agent_are_short check (length(title) <= 500 and length(agent_name) <= 255 and length(agent_type) <= 50),
   constraint metadata_is_a_small_object check (jsonb_typeof(metadata) = 'object' and pg_column_size(metadata) <= 262144),
   constraint primary_work_product_type_is_known check (primary_work_product_type in ('deliverable', 'project')),
   constraint primary_work_product_has_type_and_id check ((primary_work_product_type is null) = (primary_work_product_id is null))
@@ -60,9 +60,14 @@ create index conversation_participants_agent_idx on public.conversation_particip
 create function private.my_shared_conversations() returns setof uuid
 language sql stable security definer set search_path = '' rows 10
 as $$
-  select p.conversation_id from public.conversation_participants p where p.user_id = (select auth.uid());
+  select p.conversation_id from public.conversation_participants p where p.user_id = (select auth.uid())
+  union
+  select c.id
+  from public.agent_conversations c
+  where c.user_id = (select auth.uid())
+    and exists (select from public.conversation_participants p where p.conversation_id = c.id and p.user_id is not null);
 $$;
-comment on function private.my_shared_conversations() is 'Conversations of others in which the caller takes part; policies use it as a set, always together with membership of the organization.';
+comment on function private.my_shared_conversations() is 'Conversations that the caller shares with others, as participant or as owner; policies use it as a set, always together with membership of the organization.';
 revoke execute on function private.my_shared_conversations() from public;
 grant execute on function private.my_shared_conversations() to authenticated, service_role;
 
@@ -129,6 +134,22 @@ comment on function private.usable_agent(text, text, uuid) is
 revoke execute on function private.usable_agent(text, text, uuid) from public;
 grant execute on function private.usable_agent(text, text, uuid) to authenticated, service_role;
 
+create function private.agent_by_name(agent_name text, organization_slug text, user_id uuid) returns text
+language sql stable security invoker set search_path = ''
+as $$
+  select coalesce((
+    select a.slug from public.agents a
+    where agent_by_name.agent_name in (a.slug, a.name)
+      and (a.organization_slug @> array[agent_by_name.organization_slug] or a.owner_user_id = agent_by_name.user_id)
+    order by a.slug = agent_by_name.agent_name desc, a.status = 'active' desc, a.slug
+    limit 1
+  ), agent_by_name.agent_name);
+$$;
+comment on function private.agent_by_name(text, text, uuid) is
+  'Slug of the agent that document B''s agent_name means: a slug or a name in this organization; the name itself when there is none, null for null.';
+revoke execute on function private.agent_by_name(text, text, uuid) from public;
+grant execute on function private.agent_by_name(text, text, uuid) to authenticated, service_role;
+
 -- Triggers -----------------------------------------------------------------------------------------------------------
 
 create trigger set_updated_at before update on public.agent_conversations
@@ -144,10 +165,14 @@ declare
 begin
   perform private.require_own_user_id(new.user_id);
   new.organization_slug := private.my_organization_or_default(new.organization_slug);
+  new.agent_slug := coalesce(new.agent_slug, private.agent_by_name(new.agent_name, new.organization_slug, new.user_id));
   if new.agent_slug is not null then
     v_agent := private.usable_agent(new.agent_slug, new.organization_slug, new.user_id);
     new.agent_name := v_agent.name;
     new.agent_type := v_agent.agent_type;
+  else
+    raise exception using errcode = '22023', message = 'agent_missing',
+      detail = 'A conversation is with an agent, and this one names none.', hint = 'Send agent_slug, e.g. "blog-post-writer" (agent_name is looked up too).';
   end if;
   perform private.enforce_limit(new.organization_slug, 'max_conversations');
   return new;

@@ -34,7 +34,7 @@ create table public.tasks (
   agent_conversation_id uuid references public.agent_conversations (id) on delete set null,
   agent_slug text references public.agents (slug) on delete set null,
   agent_name text,
-  method text not null references public.task_methods (name),
+  method text not null,
   prompt text not null,
   params jsonb not null default '{}',
   response text,
@@ -69,7 +69,7 @@ create table public.tasks (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint status_is_known check (status in ('pending', 'in_progress', 'paused', 'completed', 'failed', 'cancelled', 'timeout', 'rejected')),
-  constraint prompt_is_neither_empty_nor_huge check (btrim(prompt, E' \t\r\n') <> '' and octet_length(prompt) <= 1048576),
+  constraint prompt_is_neither_empty_nor_huge check (btrim(prompt, e' \t\r\n') <> '' and octet_length(prompt) <= 1048576),
   constraint params_is_an_object check (jsonb_typeof(params) = 'object' and pg_column_size(params) <= 1048576),
   constraint metadata_is_a_small_object check (jsonb_typeof(metadata) = 'object' and pg_column_size(metadata) <= 262144),
   constraint evaluation_is_a_small_object check (jsonb_typeof(evaluation) = 'object' and pg_column_size(evaluation) <= 262144),
@@ -77,12 +77,13 @@ create table public.tasks (
     check (jsonb_typeof(deliverable_metadata) = 'object' and pg_column_size(deliverable_metadata) <= 262144),
   constraint response_metadata_is_an_object check (jsonb_typeof(response_metadata) = 'object'),
   constraint llm_metadata_is_an_object check (jsonb_typeof(llm_metadata) = 'object'),
-  constraint names_and_keys_are_short check (
-    length(agent_name) <= 255 and length(deliverable_type) <= 100 and length(idempotency_key) <= 255 and length(concurrency_key) <= 255
+  constraint names_and_keys_are_short_and_not_blank check (
+    length(agent_name) <= 255 and btrim(deliverable_type) <> '' and length(deliverable_type) <= 100 and length(idempotency_key) <= 255 and length(concurrency_key) <= 255
   ),
   constraint progress_is_a_percentage check (progress between 0 and 100),
   constraint timeout_is_between_a_second_and_a_day check (timeout_seconds between 1 and 86400),
   constraint max_attempts_is_small check (max_attempts between 1 and 1000),
+  constraint scheduled_at_is_finite check (isfinite(scheduled_at)),
   constraint attempt_is_within_max_attempts check (attempt between 0 and max_attempts),
   constraint pending_tasks_have_an_attempt_left check (status <> 'pending' or attempt < max_attempts),
   constraint backoff_is_at_most_an_hour check (backoff between interval '0' and interval '1 hour'),
@@ -105,6 +106,9 @@ create index tasks_lease_idx on public.tasks (lease_expires_at) where status = '
 create index tasks_running_idx on public.tasks (organization_slug) where status = 'in_progress';
 -- A user's tasks by state, newest first.
 create index idx_tasks_user_status on public.tasks (user_id, status, created_at desc);
+-- A user's and an organization's unfinished tasks (active_tasks).
+create index tasks_user_active_idx on public.tasks (user_id, priority, created_at) where status in ('pending', 'in_progress', 'paused');
+create index tasks_organization_active_idx on public.tasks (organization_slug, priority, created_at) where status in ('pending', 'in_progress', 'paused');
 -- A user's newest tasks.
 create index tasks_user_recent_idx on public.tasks (user_id, created_at desc);
 -- An organization's newest tasks, as its admins list them.
@@ -113,8 +117,6 @@ create index tasks_organization_recent_idx on public.tasks (organization_slug, c
 create index tasks_conversation_idx on public.tasks (agent_conversation_id, created_at) where agent_conversation_id is not null;
 -- Activity of an agent (foreign key).
 create index tasks_agent_idx on public.tasks (agent_slug, created_at desc);
--- Tasks by method (foreign key).
-create index tasks_method_idx on public.tasks (method);
 -- Children of a task (foreign key).
 create index tasks_parent_idx on public.tasks (parent_task_id) where parent_task_id is not null;
 -- One task per key: insert with ?on_conflict=organization_slug,idempotency_key and Prefer: resolution=ignore-duplicates.
@@ -126,7 +128,7 @@ create function private.check_task_input(task public.tasks) returns void
 language plpgsql stable security invoker set search_path = ''
 as $$
 begin
-  if task.prompt is null or btrim(task.prompt, E' \t\r\n') = '' then
+  if task.prompt is null or btrim(task.prompt, e' \t\r\n') = '' then
     raise exception using errcode = '22023', message = 'prompt_empty',
       detail = 'A task needs a prompt.', hint = 'Send what the agent should do in "prompt".';
   end if;
@@ -165,7 +167,9 @@ begin
   perform private.check_task_input(new);
   if new.agent_conversation_id is not null then
     select c.* into v_conversation from public.agent_conversations c where c.id = new.agent_conversation_id;
-    if not found or v_conversation.organization_slug <> coalesce(new.organization_slug, v_conversation.organization_slug) then
+    if not found or v_conversation.organization_slug <> coalesce(new.organization_slug, v_conversation.organization_slug)
+      -- An admin reads the conversations of others, but does not speak in them.
+      or private.is_client() and v_conversation.user_id <> new.user_id and v_conversation.id not in (select private.my_shared_conversations()) then
       raise exception using errcode = 'PT404', message = 'conversation_not_found',
         detail = format('You have no conversation %s in this organization.', new.agent_conversation_id),
         hint = 'Create one in agent_conversations, or leave agent_conversation_id out.';
@@ -182,12 +186,15 @@ begin
     raise exception using errcode = 'PT404', message = 'parent_task_not_found',
       detail = format('You have no task %s in organization "%s".', new.parent_task_id, new.organization_slug), hint = 'Leave parent_task_id out, or correct it.';
   end if;
-  new.agent_slug := coalesce(new.agent_slug, v_conversation.agent_slug, (
-    select a.slug from public.agents a
-    where new.agent_name in (a.slug, a.name)
-      and (a.organization_slug @> array[new.organization_slug] or a.owner_user_id = new.user_id)
-    order by a.slug limit 1
-  ), new.agent_name);
+  if new.deliverable_metadata ->> 'deliverable_id' is not null and not exists (
+    select from public.deliverables d
+    where d.id = private.uuid_or_null(new.deliverable_metadata ->> 'deliverable_id') and d.user_id = new.user_id and d.organization_slug = new.organization_slug
+  ) then
+    raise exception using errcode = 'PT404', message = 'deliverable_not_found',
+      detail = format('You have no deliverable "%s" in organization "%s".', new.deliverable_metadata ->> 'deliverable_id', new.organization_slug),
+      hint = 'Leave deliverable_metadata.deliverable_id out for a new deliverable.';
+  end if;
+  new.agent_slug := coalesce(new.agent_slug, v_conversation.agent_slug, private.agent_by_name(new.agent_name, new.organization_slug, new.user_id));
   if new.agent_slug is null and (select m.needs_agent from public.task_methods m where m.name = new.method) then
     raise exception using errcode = '22023', message = 'agent_missing',
       detail = format('Method "%s" needs an agent, and neither the task nor its conversation names one.', new.method),
@@ -235,12 +242,15 @@ begin
       new.lease_token := null;
       new.lease_expires_at := null;
     end if;
+    if old.status = 'paused' and new.status = 'pending' then
+      new.attempt := old.attempt - 1; -- going on after a pause is the same attempt
+    end if;
     new.completed_at := case when new.status = any (v_finals) then private.clock() end;
     new.progress := case new.status when 'completed' then 100 when 'pending' then 0 when 'in_progress' then 0 else new.progress end;
   elsif old.status = any (v_finals) and (new.response, new.response_metadata, new.llm_metadata, new.error_code, new.error_message,
-      new.error_data, new.progress, new.attempt, new.completed_at, new.worker_id)
+      new.error_data, new.progress, new.attempt, new.started_at, new.completed_at, new.worker_id)
     is distinct from (old.response, old.response_metadata, old.llm_metadata, old.error_code, old.error_message,
-      old.error_data, old.progress, old.attempt, old.completed_at, old.worker_id) then
+      old.error_data, old.progress, old.attempt, old.started_at, old.completed_at, old.worker_id) then
     raise exception using errcode = 'PT409', message = 'task_finished',
       detail = format('Task %s is %s; its result does not change.', old.id, old.status), hint = 'Use retry_task, or insert a new task.';
   elsif new.progress < old.progress and new.attempt = old.attempt then
@@ -252,6 +262,20 @@ $$;
 comment on function private.guard_task() is
   'The state machine of tasks, for every writer: legal moves, what each state implies (lease, completed_at, progress), and nothing finished changes.';
 revoke execute on function private.guard_task() from public;
+
+create function private.begin_in_first_state() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  raise exception using errcode = 'PT409', message = 'illegal_move',
+    detail = format('A row of %s cannot begin as %s.', tg_table_name, to_jsonb(new) ->> 'status'), hint = 'Leave status out.';
+end;
+$$;
+comment on function private.begin_in_first_state() is 'Before insert, on tables with a state machine: refuses a row that would begin in a later state.';
+revoke execute on function private.begin_in_first_state() from public;
+
+create trigger begin_in_first_state before insert on public.tasks
+for each row when (new.status <> 'pending') execute function private.begin_in_first_state();
 
 create function private.refuse_new_input() returns trigger
 language plpgsql volatile security invoker set search_path = ''
@@ -277,7 +301,7 @@ create trigger set_updated_at before update on public.tasks
 for each row execute function public.set_updated_at();
 
 comment on table public.tasks is 'The durable queue: everything a worker does is a task. Insert one with method, agent_slug and prompt, then follow task_events.';
-comment on column public.tasks.method is 'Names the worker''s handler; see task_methods.';
+comment on column public.tasks.method is 'Names the worker''s handler; one of task_methods, checked on insert (a foreign key would cost the hot table an index).';
 comment on column public.tasks.params is 'Structured input, checked with the prompt against the agent''s io_schema.input when the task runs.';
 comment on column public.tasks.response_metadata is 'Written on completion; deliverable {id, version_number} where one was written.';
 comment on column public.tasks.llm_metadata is '{provider, model, offline?, usage {input_tokens, output_tokens, cached_tokens, total_tokens, cost}, …}; cost in US dollars, null when the price is unknown.';
@@ -356,6 +380,10 @@ as $$
 declare
   v_task public.tasks := private.lock_own_task(task_id);
 begin
+  if v_task.status in ('completed', 'failed', 'timeout', 'rejected') then
+    raise exception using errcode = 'PT409', message = 'task_finished',
+      detail = format('Task %s is %s.', v_task.id, v_task.status), hint = 'It is over: there is nothing to cancel.';
+  end if;
   if v_task.status <> 'cancelled' then
     update public.tasks t set status = 'cancelled' where t.id = v_task.id returning t.* into v_task;
   end if;
@@ -372,7 +400,7 @@ as $$
   select * from private.cancel_task(task_id);
 $$;
 comment on function public.cancel_task(uuid) is
-  'Cancels a pending, running or paused task at once; what its worker writes afterwards is refused. Called again: the same row. Errors: PT404 task_not_found, PT409 illegal_move when finished.';
+  'Cancels a pending, running or paused task at once; what its worker writes afterwards is refused. Called again: the same row. Errors: PT404 task_not_found, PT409 task_finished.';
 revoke execute on function public.cancel_task(uuid) from public, anon, authenticated;
 grant execute on function public.cancel_task(uuid) to authenticated, service_role;
 
@@ -389,6 +417,10 @@ begin
     raise exception using errcode = 'PT409', message = 'illegal_move',
       detail = format('Task %s is %s and cannot be retried.', v_task.id, v_task.status),
       hint = 'Only failed, timed-out and cancelled tasks are retried; cancel a running one first, or insert a new task.';
+  end if;
+  if v_task.attempt >= 1000 then
+    raise exception using errcode = 'PT409', message = 'attempts_used_up',
+      detail = format('Task %s was tried %s times.', v_task.id, v_task.attempt), hint = 'Insert a new task.';
   end if;
   update public.tasks t
   set status = 'pending', scheduled_at = private.clock(), max_attempts = greatest(t.max_attempts, t.attempt + 1),
@@ -408,6 +440,6 @@ as $$
   select * from private.retry_task(task_id);
 $$;
 comment on function public.retry_task(uuid) is
-  'Puts a failed, timed-out or cancelled task back into the queue for at least one more attempt. Called again while it waits: the same row. Errors: PT404 task_not_found, PT409 illegal_move when running, completed or rejected.';
+  'Puts a failed, timed-out or cancelled task back into the queue for at least one more attempt. Called again while it waits: the same row. Errors: PT404 task_not_found, PT409 illegal_move when running, completed or rejected, PT409 attempts_used_up after a thousand.';
 revoke execute on function public.retry_task(uuid) from public, anon, authenticated;
 grant execute on function public.retry_task(uuid) to authenticated, service_role;

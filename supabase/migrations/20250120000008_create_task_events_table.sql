@@ -50,9 +50,9 @@ begin
   insert into public.task_events (task_id, sequence, attempt, type, message, data)
   select n.id, coalesce(last.sequence, 0) + 1, case when n.status = 'pending' then o.attempt else n.attempt end,
     case when n.status <> o.status then 'status' else 'progress' end,
-    case when n.status <> o.status then n.error_message else n.progress_message end,
+    case when n.status = o.status then n.progress_message when n.status <> 'in_progress' then n.error_message end,
     case
-      when n.status <> o.status then jsonb_strip_nulls(jsonb_build_object('from', o.status, 'to', n.status, 'error_code', n.error_code))
+      when n.status <> o.status then jsonb_strip_nulls(jsonb_build_object('from', o.status, 'to', n.status, 'error_code', case when n.status <> 'in_progress' then n.error_code end))
       else jsonb_build_object('progress', n.progress)
     end
   from new_rows n

@@ -131,18 +131,26 @@ declare
   v_deliverable public.deliverables := private.lock_own_deliverable(deliverable_id);
   v_current public.deliverable_versions;
   v_new public.deliverable_versions;
+  v_constraint text;
 begin
+  if create_deliverable_version.content is null and create_deliverable_version.file_attachments is null then
+    raise exception using errcode = '22023', message = 'content_missing',
+      detail = 'A version needs content or file_attachments.', hint = 'Send the text in "content".';
+  end if;
   select v.* into v_current
   from public.deliverable_versions v
   where v.deliverable_id = v_deliverable.id and v.is_current_version;
   v_new.deliverable_id := v_deliverable.id;
   v_new.content := create_deliverable_version.content;
-  v_new.format := coalesce(create_deliverable_version.format, v_current.format, 'text');
+  v_new.format := coalesce(nullif(btrim(create_deliverable_version.format), ''), v_current.format, 'text');
   v_new.created_by_type := 'manual_edit';
   v_new.metadata := coalesce(create_deliverable_version.metadata, '{}')
     || jsonb_build_object('editedFromVersionId', v_current.id, 'editedBy', (select auth.uid()));
   v_new.file_attachments := create_deliverable_version.file_attachments;
   return private.add_deliverable_version(v_new);
+exception when check_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  perform private.refuse_value(v_constraint, 'deliverable_versions');
 end;
 $$;
 comment on function private.create_deliverable_version(uuid, text, text, jsonb, jsonb) is 'Body of public.create_deliverable_version.';
@@ -157,7 +165,7 @@ as $$
   select * from private.create_deliverable_version(deliverable_id, content, format, metadata, file_attachments);
 $$;
 comment on function public.create_deliverable_version(uuid, text, text, jsonb, jsonb) is
-  'Adds an edit (created_by_type manual_edit) as the next version, makes it current and returns it. format: as before when left out. Errors: PT404 deliverable_not_found.';
+  'Adds an edit (created_by_type manual_edit) as the next version, makes it current and returns it. format: as before when left out. Errors: PT404 deliverable_not_found, 22023 content_missing, value_refused.';
 revoke execute on function public.create_deliverable_version(uuid, text, text, jsonb, jsonb) from public, anon, authenticated;
 grant execute on function public.create_deliverable_version(uuid, text, text, jsonb, jsonb) to authenticated, service_role;
 

@@ -33,6 +33,9 @@ create table private.worker_requests (
   primary key (worker_id, request_id)
 );
 
+-- Answers old enough to forget (private.reap_tasks).
+create index worker_requests_created_at_idx on private.worker_requests (created_at);
+
 comment on table private.worker_requests is 'Answers of exchange_work of the last minutes, so that a repeated request gets the same answer and acts once.';
 
 alter table public.workers enable row level security;
@@ -58,6 +61,20 @@ $$;
 comment on function private.check_worker_id(text) is 'Raises 22023 worker_id_invalid for a missing, blank or long worker_id.';
 revoke execute on function private.check_worker_id(text) from public;
 grant execute on function private.check_worker_id(text) to service_role;
+
+create function private.check_claim_arguments(max_tasks integer, lease_seconds integer) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  if max_tasks is null or max_tasks not between 0 and 1000 or lease_seconds is null or lease_seconds not between 1 and 3600 then
+    raise exception using errcode = '22023', message = 'argument_out_of_range',
+      detail = format('max_tasks is %s (0 to 1000), lease_seconds is %s (1 to 3600).', max_tasks, lease_seconds), hint = 'Correct the arguments.';
+  end if;
+end;
+$$;
+comment on function private.check_claim_arguments(integer, integer) is 'Raises 22023 argument_out_of_range for max_tasks outside 0 to 1000 or lease_seconds outside 1 to 3600.';
+revoke execute on function private.check_claim_arguments(integer, integer) from public;
+grant execute on function private.check_claim_arguments(integer, integer) to service_role;
 
 create function public.register_worker(worker_id text, info jsonb default '{}') returns public.workers
 language plpgsql volatile security invoker set search_path = ''

@@ -54,9 +54,9 @@ begin
   update public.runs r
   set completed_at = private.clock(), error_code = n.error_code, error_message = n.error_message,
     status = case
+      when n.error_code = 'worker_lost' then 'abandoned'
       when n.status <> 'pending' then n.status
       when n.attempt < o.attempt then 'released'
-      when n.error_code = 'worker_lost' then 'abandoned'
       when n.error_code = 'timeout' then 'timeout'
       else 'failed'
     end

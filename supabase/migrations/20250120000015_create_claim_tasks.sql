@@ -38,8 +38,12 @@ revoke execute on function private.organizations_with_work(text[]) from public;
 grant execute on function private.organizations_with_work(text[]) to service_role;
 
 create function private.pick_tasks(max_tasks integer, methods text[], organizations text[]) returns setof uuid
-language sql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = ''
 as $$
+declare
+  v_ids uuid[];
+  v_seen bigint;
+begin
   with candidates as materialized (
     select c.id, c.priority, c.scheduled_at, c.turn
     from private.organizations_with_work(organizations) o
@@ -47,18 +51,43 @@ as $$
       select t.id, t.priority, t.scheduled_at, row_number() over (order by t.priority, t.scheduled_at) as turn
       from public.tasks t
       where t.organization_slug = o.organization_slug and t.status = 'pending' and t.scheduled_at <= private.clock()
-        and (methods is null or t.method = any (methods))
+        and (pick_tasks.methods is null or t.method = any (pick_tasks.methods))
       order by t.priority, t.scheduled_at
       limit least(o.room, 2 * max_tasks)
     ) c
     where o.room > 0
+  ),
+  picked as materialized (
+    select t.id
+    from candidates c
+    join public.tasks t on t.id = c.id and t.status = 'pending'
+    order by c.turn, c.priority, c.scheduled_at
+    limit max_tasks
+    for update of t skip locked
   )
-  select t.id
-  from candidates c
-  join public.tasks t on t.id = c.id and t.status = 'pending'
-  order by c.turn, c.priority, c.scheduled_at
-  limit max_tasks
-  for update of t skip locked;
+  select coalesce(array_agg(p.id), '{}'), (select count(*) from candidates) into v_ids, v_seen from picked p;
+  if cardinality(v_ids) < least(v_seen, max_tasks) then
+    -- Others are just taking the first candidates: take what stands behind them.
+    v_ids := v_ids || array(
+      select c.id
+      from private.organizations_with_work(organizations) o
+      cross join lateral (
+        select t.id
+        from public.tasks t
+        where t.organization_slug = o.organization_slug and t.status = 'pending' and t.scheduled_at <= private.clock()
+          and (pick_tasks.methods is null or t.method = any (pick_tasks.methods)) and t.id <> all (v_ids)
+        order by t.priority, t.scheduled_at
+        limit greatest(0, least(
+          o.room - (select count(*) from public.tasks p where p.id = any (v_ids) and p.organization_slug = o.organization_slug),
+          max_tasks - cardinality(v_ids)
+        ))
+        for update skip locked
+      ) c
+      limit max_tasks - cardinality(v_ids)
+    );
+  end if;
+  return query select unnest(v_ids);
+end;
 $$;
 comment on function private.pick_tasks(integer, text[], text[]) is
   'Locks up to max_tasks pending tasks that are due: organizations take turns, and within one priority goes before age.';
@@ -74,17 +103,15 @@ declare
   v_tasks jsonb;
 begin
   perform private.check_worker_id(worker_id);
-  if max_tasks is null or max_tasks not between 0 and 1000 or lease_seconds is null or lease_seconds not between 1 and 3600 then
-    raise exception using errcode = '22023', message = 'argument_out_of_range',
-      detail = format('max_tasks is %s (0 to 1000), lease_seconds is %s (1 to 3600).', max_tasks, lease_seconds), hint = 'Correct the arguments.';
-  end if;
+  perform private.check_claim_arguments(max_tasks, lease_seconds);
   with picked as materialized (
     select p.id from private.pick_tasks(max_tasks, methods, organizations) as p (id)
   ),
   claimed as (
     update public.tasks t
     set status = 'in_progress', attempt = t.attempt + 1, worker_id = claim_tasks.worker_id, lease_token = gen_random_uuid(),
-      lease_expires_at = private.clock() + make_interval(secs => lease_seconds), started_at = private.clock(), progress_message = null
+      lease_expires_at = private.clock() + make_interval(secs => lease_seconds), started_at = private.clock(), progress_message = null,
+      error_code = null, error_message = null, error_data = null
     from picked p
     where t.id = p.id
     returning t.*

@@ -60,7 +60,7 @@ begin
       detail = format('"%s" is not a type that a worker writes.', item ->> 'type'), hint = 'Use progress, message, partial, tool or log.';
   end if;
   insert into public.task_events (task_id, sequence, attempt, type, message, data)
-  select task.id, coalesce(max(e.sequence), 0) + 1, task.attempt, item ->> 'type', left(item ->> 'message', 10000), coalesce(item -> 'data', '{}')
+  select task.id, coalesce(max(e.sequence), 0) + 1, task.attempt, item ->> 'type', left(item ->> 'message', 10000), coalesce(nullif(item -> 'data', 'null'), '{}')
   from public.task_events e
   where e.task_id = task.id;
 end;
@@ -90,7 +90,7 @@ begin
     insert into public.deliverables (organization_slug, user_id, conversation_id, task_id, project_step_id, title, type, agent_name, metadata)
     values (
       task.organization_slug, task.user_id, task.agent_conversation_id, task.id, task.project_step_id,
-      left(deliverable ->> 'title', 500), coalesce(deliverable ->> 'type', task.deliverable_type), task.agent_name, coalesce(deliverable -> 'metadata', '{}')
+      left(deliverable ->> 'title', 500), coalesce(deliverable ->> 'type', task.deliverable_type), task.agent_name, coalesce(nullif(deliverable -> 'metadata', 'null'), '{}')
     )
     returning id into v_id;
   end if;
@@ -222,8 +222,9 @@ begin
     -- Bad data of one item. Anything else (deadlock, shutdown, a full disk) ends the whole call, which is then repeated.
     when data_exception or integrity_constraint_violation or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT413' or sqlstate 'PT429' then
       v_outcome := 'invalid';
+      -- Only our own refusals are quoted whole: the detail of a broken constraint would show the row.
       get stacked diagnostics v_detail = pg_exception_detail;
-      v_detail := concat_ws(': ', sqlerrm, nullif(v_detail, ''));
+      v_detail := concat_ws(': ', sqlerrm, case when sqlstate like 'PT%' or sqlstate = '22023' then nullif(v_detail, '') end);
   end;
   return jsonb_strip_nulls(jsonb_build_object('task_id', item ->> 'task_id', 'kind', kind, 'outcome', v_outcome, 'detail', v_detail));
 end;
@@ -253,7 +254,7 @@ begin
     select i.item
     from jsonb_array_elements(items) with ordinality as i (item, position)
     left join public.tasks t
-      on t.id = (substring(i.item ->> 'task_id' from '(?i)^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$'))::uuid
+      on t.id = private.uuid_or_null(i.item ->> 'task_id')
     order by t.agent_conversation_id nulls first, i.position
   loop
     v_outcomes := v_outcomes || private.take_item(worker_id, kind, v_item, lease_seconds);
@@ -268,6 +269,7 @@ grant execute on function private.take_items(text, text, jsonb, integer) to serv
 create function public.heartbeat_tasks(worker_id text, items jsonb, lease_seconds integer default 30) returns jsonb
 language sql volatile security invoker set search_path = ''
 as $$
+  select private.check_claim_arguments(0, lease_seconds);
   select private.take_items(worker_id, 'heartbeat', items, lease_seconds);
 $$;
 comment on function public.heartbeat_tasks(text, jsonb, integer) is 'Extends leases: items [{task_id, attempt, lease_token, progress?, progress_message?}]. Returns outcomes.';

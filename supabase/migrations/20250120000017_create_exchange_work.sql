@@ -22,6 +22,7 @@ begin
     return 0;
   end if;
   update private.maintenance m set last_run_at = private.clock() where m.name = 'reap_tasks';
+  delete from private.worker_requests r where r.created_at < now() - interval '10 minutes';
   with late as materialized (
     select t.id, t.lease_expires_at > private.clock() as alive
     from public.tasks t
@@ -59,9 +60,14 @@ grant execute on function private.reap_tasks() to service_role;
 create function private.note_worker(worker_id text) returns void
 language sql volatile security invoker set search_path = ''
 as $$
-  insert into public.workers as w (id) values (worker_id)
-  on conflict (id) do update set last_seen_at = now(), status = 'active'
-  where w.last_seen_at < now() - interval '5 seconds' or w.status <> 'active';
+  insert into public.workers (id) values (note_worker.worker_id) on conflict (id) do nothing;
+  -- Exchanges of one worker overlap; none waits for another's row.
+  update public.workers w set last_seen_at = now(), status = 'active'
+  where w.id = (
+    select x.id from public.workers x
+    where x.id = note_worker.worker_id and (x.last_seen_at < now() - interval '5 seconds' or x.status <> 'active')
+    for update skip locked
+  );
 $$;
 comment on function private.note_worker(text) is 'Keeps workers.last_seen_at, to within five seconds.';
 revoke execute on function private.note_worker(text) from public;
@@ -115,6 +121,7 @@ declare
   v_answer jsonb;
 begin
   perform private.check_worker_id(worker_id);
+  perform private.check_claim_arguments(max_tasks, lease_seconds);
   if request_id is null then
     raise exception using errcode = '22023', message = 'request_id_missing',
       detail = 'Each exchange needs a request_id.', hint = 'Send a new uuid for each exchange, and the same one when repeating it.';
@@ -140,7 +147,6 @@ begin
     'next_poll_ms', case when max_tasks > 0 and jsonb_array_length(v_tasks) = max_tasks then 0 else 1000 end
   );
   if v_tasks <> '[]' or v_outcomes <> '[]' then
-    delete from private.worker_requests r where r.worker_id = exchange_work.worker_id and r.created_at < now() - interval '10 minutes';
     insert into private.worker_requests (worker_id, request_id, answer) values (exchange_work.worker_id, exchange_work.request_id, v_answer);
   end if;
   return v_answer;

@@ -76,12 +76,278 @@ export type Database = {
             foreignKeyName: "agent_conversations_organization_slug_fkey";
             columns: ["organization_slug"];
             isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "agent_conversations_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
             referencedRelation: "organizations";
             referencedColumns: ["slug"];
           },
           {
             foreignKeyName: "agent_conversations_user_id_fkey";
             columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      agent_instances: {
+        Row: {
+          adw_id: string | null;
+          adw_step: string | null;
+          agent_slug: string | null;
+          archived: boolean;
+          created_at: string;
+          git_worktree: string | null;
+          id: string;
+          input_tokens: number;
+          metadata: NonNullable<Json>;
+          model: string;
+          name: string;
+          orchestrator_agent_id: string;
+          output_tokens: number;
+          session_id: string | null;
+          status: string;
+          system_prompt: string | null;
+          total_cost: number;
+          updated_at: string;
+          working_dir: string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          adw_id?: string | null;
+          adw_step?: string | null;
+          agent_slug?: string | null;
+          archived?: boolean;
+          created_at?: string;
+          git_worktree?: string | null;
+          id?: string;
+          input_tokens?: number;
+          metadata?: NonNullable<Json>;
+          model: string;
+          name: string;
+          orchestrator_agent_id: string;
+          output_tokens?: number;
+          session_id?: string | null;
+          status?: string;
+          system_prompt?: string | null;
+          total_cost?: number;
+          updated_at?: string;
+          working_dir?: string | null;
+        };
+        Update: {
+          adw_id?: string | null;
+          adw_step?: string | null;
+          agent_slug?: string | null;
+          archived?: boolean;
+          created_at?: string;
+          git_worktree?: string | null;
+          id?: string;
+          input_tokens?: number;
+          metadata?: NonNullable<Json>;
+          model?: string;
+          name?: string;
+          orchestrator_agent_id?: string;
+          output_tokens?: number;
+          session_id?: string | null;
+          status?: string;
+          system_prompt?: string | null;
+          total_cost?: number;
+          updated_at?: string;
+          working_dir?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "agent_instances_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "agent_instances_orchestrator_agent_id_fkey";
+            columns: ["orchestrator_agent_id"];
+            isOneToOne: false;
+            referencedRelation: "orchestrator_agents";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      agent_logs: {
+        Row: {
+          adw_id: string | null;
+          adw_step: string | null;
+          agent_id: string;
+          content: string | null;
+          entry_index: number | null;
+          event_category: string;
+          event_type: string;
+          id: string;
+          payload: NonNullable<Json>;
+          session_id: string | null;
+          summary: string | null;
+          task_slug: string | null;
+          timestamp: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          adw_id?: string | null;
+          adw_step?: string | null;
+          agent_id: string;
+          content?: string | null;
+          entry_index?: number | null;
+          event_category: string;
+          event_type: string;
+          id?: string;
+          payload?: NonNullable<Json>;
+          session_id?: string | null;
+          summary?: string | null;
+          task_slug?: string | null;
+          timestamp?: string;
+        };
+        Update: {
+          adw_id?: string | null;
+          adw_step?: string | null;
+          agent_id?: string;
+          content?: string | null;
+          entry_index?: number | null;
+          event_category?: string;
+          event_type?: string;
+          id?: string;
+          payload?: NonNullable<Json>;
+          session_id?: string | null;
+          summary?: string | null;
+          task_slug?: string | null;
+          timestamp?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "agent_logs_agent_id_fkey";
+            columns: ["agent_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_instances";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      agent_repositories: {
+        Row: {
+          agent_directory: string | null;
+          branch: string;
+          created_at: string;
+          created_by: string | null;
+          git_url: string;
+          id: string;
+          is_root: boolean;
+          last_sync_at: string | null;
+          last_sync_commit_hash: string | null;
+          last_sync_errors: Json | null;
+          last_sync_status: string;
+          name: string;
+          organization_slug: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_directory?: string | null;
+          branch?: string;
+          created_at?: string;
+          created_by?: string | null;
+          git_url: string;
+          id?: string;
+          is_root?: boolean;
+          last_sync_at?: string | null;
+          last_sync_commit_hash?: string | null;
+          last_sync_errors?: Json | null;
+          last_sync_status?: string;
+          name: string;
+          organization_slug: string;
+          updated_at?: string;
+        };
+        Update: {
+          agent_directory?: string | null;
+          branch?: string;
+          created_at?: string;
+          created_by?: string | null;
+          git_url?: string;
+          id?: string;
+          is_root?: boolean;
+          last_sync_at?: string | null;
+          last_sync_commit_hash?: string | null;
+          last_sync_errors?: Json | null;
+          last_sync_status?: string;
+          name?: string;
+          organization_slug?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "agent_repositories_created_by_fkey";
+            columns: ["created_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "agent_repositories_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "agent_repositories_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
+      agent_versions: {
+        Row: {
+          agent_slug: string;
+          configuration: NonNullable<Json>;
+          created_at: string;
+          created_by: string | null;
+          id: string;
+          updated_at: string;
+          version: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_slug: string;
+          configuration: NonNullable<Json>;
+          created_at?: string;
+          created_by?: string | null;
+          id?: string;
+          updated_at?: string;
+          version: string;
+        };
+        Update: {
+          agent_slug?: string;
+          configuration?: NonNullable<Json>;
+          created_at?: string;
+          created_by?: string | null;
+          id?: string;
+          updated_at?: string;
+          version?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "agent_versions_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "agent_versions_created_by_fkey";
+            columns: ["created_by"];
             isOneToOne: false;
             referencedRelation: "users";
             referencedColumns: ["id"];
@@ -178,6 +444,85 @@ export type Database = {
           },
         ];
       };
+      audit_logs: {
+        Row: {
+          action: string;
+          actor_role: string;
+          actor_user_id: string | null;
+          changes: NonNullable<Json>;
+          created_at: string;
+          id: number;
+          organization_slug: string;
+          row_key: string;
+          table_name: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          action: string;
+          actor_role: string;
+          actor_user_id?: string | null;
+          changes?: NonNullable<Json>;
+          created_at?: string;
+          id?: never;
+          organization_slug: string;
+          row_key: string;
+          table_name: string;
+        };
+        Update: {
+          action?: string;
+          actor_role?: string;
+          actor_user_id?: string | null;
+          changes?: NonNullable<Json>;
+          created_at?: string;
+          id?: never;
+          organization_slug?: string;
+          row_key?: string;
+          table_name?: string;
+        };
+        Relationships: [];
+      };
+      container_resources: {
+        Row: {
+          agent_slug: string;
+          cpu_limit: number;
+          created_at: string;
+          id: string;
+          memory_limit_mb: number;
+          network_isolation: string;
+          subscription_tier: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_slug: string;
+          cpu_limit: number;
+          created_at?: string;
+          id?: string;
+          memory_limit_mb: number;
+          network_isolation: string;
+          subscription_tier: string;
+          updated_at?: string;
+        };
+        Update: {
+          agent_slug?: string;
+          cpu_limit?: number;
+          created_at?: string;
+          id?: string;
+          memory_limit_mb?: number;
+          network_isolation?: string;
+          subscription_tier?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "container_resources_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: true;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
       conversation_participants: {
         Row: {
           agent_slug: string | null;
@@ -223,6 +568,13 @@ export type Database = {
             columns: ["conversation_id"];
             isOneToOne: false;
             referencedRelation: "agent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "conversation_participants_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
             referencedColumns: ["id"];
           },
           {
@@ -290,6 +642,13 @@ export type Database = {
             foreignKeyName: "deliverable_versions_task_id_fkey";
             columns: ["task_id"];
             isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "deliverable_versions_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
             referencedRelation: "tasks";
             referencedColumns: ["id"];
           },
@@ -348,11 +707,39 @@ export type Database = {
             referencedColumns: ["id"];
           },
           {
+            foreignKeyName: "deliverables_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "deliverables_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
             foreignKeyName: "deliverables_organization_slug_fkey";
             columns: ["organization_slug"];
             isOneToOne: false;
             referencedRelation: "organizations";
             referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "deliverables_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "deliverables_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
           },
           {
             foreignKeyName: "deliverables_task_id_fkey";
@@ -370,8 +757,303 @@ export type Database = {
           },
         ];
       };
+      git_agents: {
+        Row: {
+          agent_repository_id: string;
+          agent_slug: string | null;
+          body: string;
+          content_hash: string;
+          created_at: string;
+          description: string | null;
+          file_path: string;
+          frontmatter: NonNullable<Json>;
+          id: string;
+          is_active: boolean;
+          last_modified_commit_hash: string | null;
+          name: string;
+          tags: string[];
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_repository_id: string;
+          agent_slug?: string | null;
+          body?: string;
+          content_hash: string;
+          created_at?: string;
+          description?: string | null;
+          file_path: string;
+          frontmatter?: NonNullable<Json>;
+          id?: string;
+          is_active?: boolean;
+          last_modified_commit_hash?: string | null;
+          name: string;
+          tags?: string[];
+          updated_at?: string;
+        };
+        Update: {
+          agent_repository_id?: string;
+          agent_slug?: string | null;
+          body?: string;
+          content_hash?: string;
+          created_at?: string;
+          description?: string | null;
+          file_path?: string;
+          frontmatter?: NonNullable<Json>;
+          id?: string;
+          is_active?: boolean;
+          last_modified_commit_hash?: string | null;
+          name?: string;
+          tags?: string[];
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "git_agents_agent_repository_id_fkey";
+            columns: ["agent_repository_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_repositories";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "git_agents_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: true;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
+      git_credentials: {
+        Row: {
+          created_at: string;
+          encrypted_token: string;
+          expires_at: string | null;
+          id: string;
+          last_used_at: string | null;
+          provider: string | null;
+          repository_id: string;
+          token_name: string | null;
+          updated_at: string;
+          username: string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          encrypted_token: string;
+          expires_at?: string | null;
+          id?: string;
+          last_used_at?: string | null;
+          provider?: string | null;
+          repository_id: string;
+          token_name?: string | null;
+          updated_at?: string;
+          username?: string | null;
+        };
+        Update: {
+          created_at?: string;
+          encrypted_token?: string;
+          expires_at?: string | null;
+          id?: string;
+          last_used_at?: string | null;
+          provider?: string | null;
+          repository_id?: string;
+          token_name?: string | null;
+          updated_at?: string;
+          username?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "git_credentials_repository_id_fkey";
+            columns: ["repository_id"];
+            isOneToOne: true;
+            referencedRelation: "agent_repositories";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      input_requests: {
+        Row: {
+          created_at: string;
+          expires_at: string | null;
+          id: string;
+          metadata: NonNullable<Json>;
+          organization_slug: string;
+          project_step_id: string | null;
+          prompt: string;
+          request_type: string;
+          requested_at: string;
+          required_role: string;
+          responded_at: string | null;
+          responded_by: string | null;
+          response: Json | null;
+          run_id: string | null;
+          schema: NonNullable<Json>;
+          status: string;
+          step_id: string | null;
+          task_id: string | null;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          expires_at?: string | null;
+          id?: string;
+          metadata?: NonNullable<Json>;
+          organization_slug: string;
+          project_step_id?: string | null;
+          prompt: string;
+          request_type?: string;
+          requested_at?: string;
+          required_role?: string;
+          responded_at?: string | null;
+          responded_by?: string | null;
+          response?: Json | null;
+          run_id?: string | null;
+          schema?: NonNullable<Json>;
+          status?: string;
+          step_id?: string | null;
+          task_id?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          created_at?: string;
+          expires_at?: string | null;
+          id?: string;
+          metadata?: NonNullable<Json>;
+          organization_slug?: string;
+          project_step_id?: string | null;
+          prompt?: string;
+          request_type?: string;
+          requested_at?: string;
+          required_role?: string;
+          responded_at?: string | null;
+          responded_by?: string | null;
+          response?: Json | null;
+          run_id?: string | null;
+          schema?: NonNullable<Json>;
+          status?: string;
+          step_id?: string | null;
+          task_id?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "input_requests_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "input_requests_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "input_requests_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "input_requests_responded_by_fkey";
+            columns: ["responded_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "input_requests_run_id_fkey";
+            columns: ["run_id"];
+            isOneToOne: false;
+            referencedRelation: "performance_logs";
+            referencedColumns: ["run_id"];
+          },
+          {
+            foreignKeyName: "input_requests_run_id_fkey";
+            columns: ["run_id"];
+            isOneToOne: false;
+            referencedRelation: "runs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "input_requests_step_id_fkey";
+            columns: ["step_id"];
+            isOneToOne: false;
+            referencedRelation: "run_steps";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "input_requests_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "input_requests_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      marketplace_integrations: {
+        Row: {
+          agent_slug: string;
+          created_at: string;
+          id: string;
+          marketplace_agent_id: string | null;
+          marketplace_name: string;
+          published_at: string | null;
+          status: string;
+          unpublished_at: string | null;
+          updated_at: string;
+          usage_metrics: NonNullable<Json>;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_slug: string;
+          created_at?: string;
+          id?: string;
+          marketplace_agent_id?: string | null;
+          marketplace_name?: string;
+          published_at?: string | null;
+          status?: string;
+          unpublished_at?: string | null;
+          updated_at?: string;
+          usage_metrics?: NonNullable<Json>;
+        };
+        Update: {
+          agent_slug?: string;
+          created_at?: string;
+          id?: string;
+          marketplace_agent_id?: string | null;
+          marketplace_name?: string;
+          published_at?: string | null;
+          status?: string;
+          unpublished_at?: string | null;
+          updated_at?: string;
+          usage_metrics?: NonNullable<Json>;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "marketplace_integrations_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
       messages: {
         Row: {
+          agent_instance_id: string | null;
           content: string;
           conversation_id: string;
           created_at: string;
@@ -381,11 +1063,13 @@ export type Database = {
           sender_agent_slug: string | null;
           sender_type: string;
           sender_user_id: string | null;
+          summary: string | null;
           task_id: string | null;
           updated_at: string;
         };
         ComputedFields: never;
         Insert: {
+          agent_instance_id?: string | null;
           content: string;
           conversation_id: string;
           created_at?: string;
@@ -395,10 +1079,12 @@ export type Database = {
           sender_agent_slug?: string | null;
           sender_type?: string;
           sender_user_id?: string | null;
+          summary?: string | null;
           task_id?: string | null;
           updated_at?: string;
         };
         Update: {
+          agent_instance_id?: string | null;
           content?: string;
           conversation_id?: string;
           created_at?: string;
@@ -408,15 +1094,30 @@ export type Database = {
           sender_agent_slug?: string | null;
           sender_type?: string;
           sender_user_id?: string | null;
+          summary?: string | null;
           task_id?: string | null;
           updated_at?: string;
         };
         Relationships: [
           {
+            foreignKeyName: "messages_agent_instance_id_fkey";
+            columns: ["agent_instance_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_instances";
+            referencedColumns: ["id"];
+          },
+          {
             foreignKeyName: "messages_conversation_id_fkey";
             columns: ["conversation_id"];
             isOneToOne: false;
             referencedRelation: "agent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "messages_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
             referencedColumns: ["id"];
           },
           {
@@ -437,8 +1138,79 @@ export type Database = {
             foreignKeyName: "messages_task_id_fkey";
             columns: ["task_id"];
             isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "messages_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
             referencedRelation: "tasks";
             referencedColumns: ["id"];
+          },
+        ];
+      };
+      orchestrator_agents: {
+        Row: {
+          archived: boolean;
+          created_at: string;
+          id: string;
+          input_tokens: number;
+          metadata: NonNullable<Json>;
+          organization_slug: string;
+          output_tokens: number;
+          session_id: string | null;
+          status: string;
+          system_prompt: string | null;
+          total_cost: number;
+          updated_at: string;
+          working_dir: string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          archived?: boolean;
+          created_at?: string;
+          id?: string;
+          input_tokens?: number;
+          metadata?: NonNullable<Json>;
+          organization_slug: string;
+          output_tokens?: number;
+          session_id?: string | null;
+          status?: string;
+          system_prompt?: string | null;
+          total_cost?: number;
+          updated_at?: string;
+          working_dir?: string | null;
+        };
+        Update: {
+          archived?: boolean;
+          created_at?: string;
+          id?: string;
+          input_tokens?: number;
+          metadata?: NonNullable<Json>;
+          organization_slug?: string;
+          output_tokens?: number;
+          session_id?: string | null;
+          status?: string;
+          system_prompt?: string | null;
+          total_cost?: number;
+          updated_at?: string;
+          working_dir?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "orchestrator_agents_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "orchestrator_agents_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
           },
         ];
       };
@@ -502,6 +1274,13 @@ export type Database = {
             foreignKeyName: "organization_invitations_organization_slug_fkey";
             columns: ["organization_slug"];
             isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "organization_invitations_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
             referencedRelation: "organizations";
             referencedColumns: ["slug"];
           },
@@ -537,6 +1316,13 @@ export type Database = {
           user_id?: string;
         };
         Relationships: [
+          {
+            foreignKeyName: "organization_members_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
           {
             foreignKeyName: "organization_members_organization_slug_fkey";
             columns: ["organization_slug"];
@@ -603,6 +1389,309 @@ export type Database = {
             columns: ["created_by"];
             isOneToOne: false;
             referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      project_steps: {
+        Row: {
+          agent_name: string | null;
+          completed_at: string | null;
+          created_at: string;
+          dependencies: string[];
+          error_details: Json | null;
+          id: string;
+          metadata: NonNullable<Json>;
+          project_id: string;
+          prompt: string | null;
+          result: Json | null;
+          started_at: string | null;
+          status: string;
+          step_id: string;
+          step_index: number;
+          step_name: string;
+          step_type: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_name?: string | null;
+          completed_at?: string | null;
+          created_at?: string;
+          dependencies?: string[];
+          error_details?: Json | null;
+          id?: string;
+          metadata?: NonNullable<Json>;
+          project_id: string;
+          prompt?: string | null;
+          result?: Json | null;
+          started_at?: string | null;
+          status?: string;
+          step_id: string;
+          step_index: number;
+          step_name: string;
+          step_type: string;
+          updated_at?: string;
+        };
+        Update: {
+          agent_name?: string | null;
+          completed_at?: string | null;
+          created_at?: string;
+          dependencies?: string[];
+          error_details?: Json | null;
+          id?: string;
+          metadata?: NonNullable<Json>;
+          project_id?: string;
+          prompt?: string | null;
+          result?: Json | null;
+          started_at?: string | null;
+          status?: string;
+          step_id?: string;
+          step_index?: number;
+          step_name?: string;
+          step_type?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "project_steps_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "project_progress";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "project_steps_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      projects: {
+        Row: {
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          status: string;
+          subproject_count: number;
+          updated_at: string;
+          user_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          conversation_id: string;
+          created_at?: string;
+          current_step_id?: string | null;
+          description?: string | null;
+          error_details?: Json | null;
+          hierarchy_level?: number;
+          id?: string;
+          metadata?: NonNullable<Json>;
+          name?: string | null;
+          organization_slug: string;
+          parent_project_id?: string | null;
+          plan_json?: Json | null;
+          status?: string;
+          subproject_count?: number;
+          updated_at?: string;
+          user_id?: string;
+        };
+        Update: {
+          conversation_id?: string;
+          created_at?: string;
+          current_step_id?: string | null;
+          description?: string | null;
+          error_details?: Json | null;
+          hierarchy_level?: number;
+          id?: string;
+          metadata?: NonNullable<Json>;
+          name?: string | null;
+          organization_slug?: string;
+          parent_project_id?: string | null;
+          plan_json?: Json | null;
+          status?: string;
+          subproject_count?: number;
+          updated_at?: string;
+          user_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "projects_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "projects_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "projects_parent_project_id_fkey";
+            columns: ["parent_project_id"];
+            isOneToOne: false;
+            referencedRelation: "project_progress";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_parent_project_id_fkey";
+            columns: ["parent_project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_user_id_fkey";
+            columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      prompts: {
+        Row: {
+          agent_id: string | null;
+          author: string;
+          id: string;
+          orchestrator_agent_id: string;
+          prompt_text: string;
+          session_id: string | null;
+          summary: string | null;
+          task_slug: string | null;
+          timestamp: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_id?: string | null;
+          author: string;
+          id?: string;
+          orchestrator_agent_id: string;
+          prompt_text: string;
+          session_id?: string | null;
+          summary?: string | null;
+          task_slug?: string | null;
+          timestamp?: string;
+        };
+        Update: {
+          agent_id?: string | null;
+          author?: string;
+          id?: string;
+          orchestrator_agent_id?: string;
+          prompt_text?: string;
+          session_id?: string | null;
+          summary?: string | null;
+          task_slug?: string | null;
+          timestamp?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "prompts_agent_id_fkey";
+            columns: ["agent_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_instances";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "prompts_orchestrator_agent_id_fkey";
+            columns: ["orchestrator_agent_id"];
+            isOneToOne: false;
+            referencedRelation: "orchestrator_agents";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      run_steps: {
+        Row: {
+          completed_at: string | null;
+          created_at: string;
+          error_message: string | null;
+          id: string;
+          input: Json | null;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          output: Json | null;
+          run_id: string;
+          sequence_number: number;
+          started_at: string;
+          status: string;
+          type: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          completed_at?: string | null;
+          created_at?: string;
+          error_message?: string | null;
+          id?: string;
+          input?: Json | null;
+          metadata?: NonNullable<Json>;
+          name?: string | null;
+          output?: Json | null;
+          run_id: string;
+          sequence_number: number;
+          started_at?: string;
+          status?: string;
+          type: string;
+          updated_at?: string;
+        };
+        Update: {
+          completed_at?: string | null;
+          created_at?: string;
+          error_message?: string | null;
+          id?: string;
+          input?: Json | null;
+          metadata?: NonNullable<Json>;
+          name?: string | null;
+          output?: Json | null;
+          run_id?: string;
+          sequence_number?: number;
+          started_at?: string;
+          status?: string;
+          type?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "run_steps_run_id_fkey";
+            columns: ["run_id"];
+            isOneToOne: false;
+            referencedRelation: "performance_logs";
+            referencedColumns: ["run_id"];
+          },
+          {
+            foreignKeyName: "run_steps_run_id_fkey";
+            columns: ["run_id"];
+            isOneToOne: false;
+            referencedRelation: "runs";
             referencedColumns: ["id"];
           },
         ];
@@ -700,11 +1789,32 @@ export type Database = {
             referencedColumns: ["id"];
           },
           {
+            foreignKeyName: "runs_execution_id_fkey";
+            columns: ["execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "runs_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
             foreignKeyName: "runs_organization_slug_fkey";
             columns: ["organization_slug"];
             isOneToOne: false;
             referencedRelation: "organizations";
             referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "runs_parent_run_id_fkey";
+            columns: ["parent_run_id"];
+            isOneToOne: false;
+            referencedRelation: "performance_logs";
+            referencedColumns: ["run_id"];
           },
           {
             foreignKeyName: "runs_parent_run_id_fkey";
@@ -717,7 +1827,303 @@ export type Database = {
             foreignKeyName: "runs_task_id_fkey";
             columns: ["task_id"];
             isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "runs_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
             referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      schedules: {
+        Row: {
+          agent_slug: string | null;
+          catch_up_policy: string;
+          created_at: string;
+          cron: string;
+          enabled: boolean;
+          id: string;
+          last_run_at: string | null;
+          last_task_id: string | null;
+          method: string;
+          name: string;
+          next_run_at: string | null;
+          organization_slug: string;
+          overlap_policy: string;
+          params: NonNullable<Json>;
+          prompt: string;
+          time_zone: string;
+          updated_at: string;
+          user_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_slug?: string | null;
+          catch_up_policy?: string;
+          created_at?: string;
+          cron: string;
+          enabled?: boolean;
+          id?: string;
+          last_run_at?: string | null;
+          last_task_id?: string | null;
+          method: string;
+          name: string;
+          next_run_at?: string | null;
+          organization_slug: string;
+          overlap_policy?: string;
+          params?: NonNullable<Json>;
+          prompt: string;
+          time_zone?: string;
+          updated_at?: string;
+          user_id?: string;
+        };
+        Update: {
+          agent_slug?: string | null;
+          catch_up_policy?: string;
+          created_at?: string;
+          cron?: string;
+          enabled?: boolean;
+          id?: string;
+          last_run_at?: string | null;
+          last_task_id?: string | null;
+          method?: string;
+          name?: string;
+          next_run_at?: string | null;
+          organization_slug?: string;
+          overlap_policy?: string;
+          params?: NonNullable<Json>;
+          prompt?: string;
+          time_zone?: string;
+          updated_at?: string;
+          user_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "schedules_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "schedules_last_task_id_fkey";
+            columns: ["last_task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "schedules_last_task_id_fkey";
+            columns: ["last_task_id"];
+            isOneToOne: false;
+            referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "schedules_method_fkey";
+            columns: ["method"];
+            isOneToOne: false;
+            referencedRelation: "task_methods";
+            referencedColumns: ["name"];
+          },
+          {
+            foreignKeyName: "schedules_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "schedules_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "schedules_user_id_fkey";
+            columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      system_logs: {
+        Row: {
+          adw_id: string | null;
+          adw_step: string | null;
+          agent_id: string | null;
+          file_path: string | null;
+          id: string;
+          level: string;
+          message: string;
+          metadata: NonNullable<Json>;
+          organization_slug: string | null;
+          summary: string | null;
+          timestamp: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          adw_id?: string | null;
+          adw_step?: string | null;
+          agent_id?: string | null;
+          file_path?: string | null;
+          id?: string;
+          level: string;
+          message: string;
+          metadata?: NonNullable<Json>;
+          organization_slug?: string | null;
+          summary?: string | null;
+          timestamp?: string;
+        };
+        Update: {
+          adw_id?: string | null;
+          adw_step?: string | null;
+          agent_id?: string | null;
+          file_path?: string | null;
+          id?: string;
+          level?: string;
+          message?: string;
+          metadata?: NonNullable<Json>;
+          organization_slug?: string | null;
+          summary?: string | null;
+          timestamp?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "system_logs_agent_id_fkey";
+            columns: ["agent_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_instances";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "system_logs_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "system_logs_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
+      task_assignments: {
+        Row: {
+          assigned_by: string | null;
+          created_at: string;
+          id: string;
+          note: string | null;
+          task_id: string;
+          updated_at: string;
+          user_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          assigned_by?: string | null;
+          created_at?: string;
+          id?: string;
+          note?: string | null;
+          task_id: string;
+          updated_at?: string;
+          user_id: string;
+        };
+        Update: {
+          assigned_by?: string | null;
+          created_at?: string;
+          id?: string;
+          note?: string | null;
+          task_id?: string;
+          updated_at?: string;
+          user_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "task_assignments_assigned_by_fkey";
+            columns: ["assigned_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "task_assignments_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "task_assignments_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "task_assignments_user_id_fkey";
+            columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      task_comments: {
+        Row: {
+          content: string;
+          created_at: string;
+          id: string;
+          task_id: string;
+          updated_at: string;
+          user_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          content: string;
+          created_at?: string;
+          id?: string;
+          task_id: string;
+          updated_at?: string;
+          user_id?: string;
+        };
+        Update: {
+          content?: string;
+          created_at?: string;
+          id?: string;
+          task_id?: string;
+          updated_at?: string;
+          user_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "task_comments_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "task_comments_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "task_comments_user_id_fkey";
+            columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
             referencedColumns: ["id"];
           },
         ];
@@ -755,6 +2161,13 @@ export type Database = {
           type?: string;
         };
         Relationships: [
+          {
+            foreignKeyName: "task_events_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
           {
             foreignKeyName: "task_events_task_id_fkey";
             columns: ["task_id"];
@@ -926,6 +2339,13 @@ export type Database = {
             referencedColumns: ["id"];
           },
           {
+            foreignKeyName: "tasks_agent_conversation_id_fkey";
+            columns: ["agent_conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
             foreignKeyName: "tasks_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
@@ -933,11 +2353,18 @@ export type Database = {
             referencedColumns: ["slug"];
           },
           {
-            foreignKeyName: "tasks_method_fkey";
-            columns: ["method"];
+            foreignKeyName: "tasks_execution_id_fkey";
+            columns: ["execution_id"];
             isOneToOne: false;
-            referencedRelation: "task_methods";
-            referencedColumns: ["name"];
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
           },
           {
             foreignKeyName: "tasks_organization_slug_fkey";
@@ -950,7 +2377,21 @@ export type Database = {
             foreignKeyName: "tasks_parent_task_id_fkey";
             columns: ["parent_task_id"];
             isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_parent_task_id_fkey";
+            columns: ["parent_task_id"];
+            isOneToOne: false;
             referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
             referencedColumns: ["id"];
           },
           {
@@ -1024,6 +2465,13 @@ export type Database = {
             foreignKeyName: "usage_events_organization_slug_fkey";
             columns: ["organization_slug"];
             isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "usage_events_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
             referencedRelation: "organizations";
             referencedColumns: ["slug"];
           },
@@ -1031,7 +2479,21 @@ export type Database = {
             foreignKeyName: "usage_events_run_id_fkey";
             columns: ["run_id"];
             isOneToOne: false;
+            referencedRelation: "performance_logs";
+            referencedColumns: ["run_id"];
+          },
+          {
+            foreignKeyName: "usage_events_run_id_fkey";
+            columns: ["run_id"];
+            isOneToOne: false;
             referencedRelation: "runs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "usage_events_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
             referencedColumns: ["id"];
           },
           {
@@ -1114,6 +2576,13 @@ export type Database = {
             foreignKeyName: "users_organization_slug_fkey";
             columns: ["organization_slug"];
             isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "users_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
             referencedRelation: "organizations";
             referencedColumns: ["slug"];
           },
@@ -1165,9 +2634,700 @@ export type Database = {
         };
         Relationships: [];
       };
+      workflow_data: {
+        Row: {
+          created_at: string;
+          created_by_agent: string | null;
+          data_type: string | null;
+          id: string;
+          key: string;
+          run_id: string;
+          step_id: string | null;
+          tags: string[];
+          value: NonNullable<Json>;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          created_by_agent?: string | null;
+          data_type?: string | null;
+          id?: string;
+          key: string;
+          run_id: string;
+          step_id?: string | null;
+          tags?: string[];
+          value: NonNullable<Json>;
+        };
+        Update: {
+          created_at?: string;
+          created_by_agent?: string | null;
+          data_type?: string | null;
+          id?: string;
+          key?: string;
+          run_id?: string;
+          step_id?: string | null;
+          tags?: string[];
+          value?: NonNullable<Json>;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_data_run_id_fkey";
+            columns: ["run_id"];
+            isOneToOne: false;
+            referencedRelation: "performance_logs";
+            referencedColumns: ["run_id"];
+          },
+          {
+            foreignKeyName: "workflow_data_run_id_fkey";
+            columns: ["run_id"];
+            isOneToOne: false;
+            referencedRelation: "runs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "workflow_data_step_id_fkey";
+            columns: ["step_id"];
+            isOneToOne: false;
+            referencedRelation: "run_steps";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      workflow_executions: {
+        Row: {
+          agent_slug: string;
+          completed_at: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_slug: string;
+          completed_at?: string | null;
+          correlation_id?: string;
+          created_at?: string;
+          created_by?: string | null;
+          error_code?: string | null;
+          error_message?: string | null;
+          execution_data?: Json | null;
+          execution_logs?: Json | null;
+          id?: string;
+          max_retries?: number;
+          organization_slug: string;
+          parent_execution_id?: string | null;
+          paused_at?: string | null;
+          performance_metrics?: Json | null;
+          resource_usage?: Json | null;
+          resumed_at?: string | null;
+          retry_count?: number;
+          started_at?: string | null;
+          status?: string;
+          status_message?: string | null;
+          timeout_at?: string | null;
+          updated_at?: string;
+          workflow_id: string;
+        };
+        Update: {
+          agent_slug?: string;
+          completed_at?: string | null;
+          correlation_id?: string;
+          created_at?: string;
+          created_by?: string | null;
+          error_code?: string | null;
+          error_message?: string | null;
+          execution_data?: Json | null;
+          execution_logs?: Json | null;
+          id?: string;
+          max_retries?: number;
+          organization_slug?: string;
+          parent_execution_id?: string | null;
+          paused_at?: string | null;
+          performance_metrics?: Json | null;
+          resource_usage?: Json | null;
+          resumed_at?: string | null;
+          retry_count?: number;
+          started_at?: string | null;
+          status?: string;
+          status_message?: string | null;
+          timeout_at?: string | null;
+          updated_at?: string;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_executions_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "workflow_executions_created_by_fkey";
+            columns: ["created_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "workflow_executions_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "workflow_executions_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "workflow_executions_parent_execution_id_fkey";
+            columns: ["parent_execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "workflow_executions_workflow_id_fkey";
+            columns: ["workflow_id"];
+            isOneToOne: false;
+            referencedRelation: "workflows";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      workflows: {
+        Row: {
+          agent_slug: string;
+          created_at: string;
+          created_by: string | null;
+          description: string | null;
+          framework: string;
+          id: string;
+          is_active: boolean;
+          name: string;
+          organization_slug: string;
+          updated_at: string;
+          version: string;
+          workflow_data: NonNullable<Json>;
+          workflow_type: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_slug: string;
+          created_at?: string;
+          created_by?: string | null;
+          description?: string | null;
+          framework: string;
+          id?: string;
+          is_active?: boolean;
+          name: string;
+          organization_slug: string;
+          updated_at?: string;
+          version?: string;
+          workflow_data: NonNullable<Json>;
+          workflow_type: string;
+        };
+        Update: {
+          agent_slug?: string;
+          created_at?: string;
+          created_by?: string | null;
+          description?: string | null;
+          framework?: string;
+          id?: string;
+          is_active?: boolean;
+          name?: string;
+          organization_slug?: string;
+          updated_at?: string;
+          version?: string;
+          workflow_data?: NonNullable<Json>;
+          workflow_type?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflows_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "workflows_created_by_fkey";
+            columns: ["created_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "workflows_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "workflows_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
     };
     Views: {
-      [_ in never]: never;
+      active_tasks: {
+        Row: {
+          agent_conversation_id: string | null;
+          agent_name: string | null;
+          agent_slug: string | null;
+          attempt: number;
+          backoff: string;
+          completed_at: string | null;
+          concurrency_key: string | null;
+          conversation_title: string | null;
+          created_at: string;
+          deliverable_metadata: NonNullable<Json>;
+          deliverable_type: string;
+          error_code: string | null;
+          error_data: Json | null;
+          error_message: string | null;
+          evaluation: NonNullable<Json>;
+          execution_id: string | null;
+          id: string;
+          idempotency_key: string | null;
+          lease_expires_at: string | null;
+          lease_token: string | null;
+          llm_metadata: NonNullable<Json>;
+          max_attempts: number;
+          metadata: NonNullable<Json>;
+          method: string;
+          organization_slug: string;
+          params: NonNullable<Json>;
+          parent_task_id: string | null;
+          priority: number;
+          progress: number;
+          progress_message: string | null;
+          project_step_id: string | null;
+          prompt: string;
+          response: string | null;
+          response_metadata: NonNullable<Json>;
+          scheduled_at: string;
+          started_at: string | null;
+          status: string;
+          timeout_seconds: number;
+          updated_at: string;
+          user_id: string;
+          worker_id: string | null;
+        };
+        ComputedFields: never;
+        Relationships: [
+          {
+            foreignKeyName: "tasks_agent_conversation_id_fkey";
+            columns: ["agent_conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_agent_conversation_id_fkey";
+            columns: ["agent_conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "tasks_execution_id_fkey";
+            columns: ["execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "tasks_parent_task_id_fkey";
+            columns: ["parent_task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_parent_task_id_fkey";
+            columns: ["parent_task_id"];
+            isOneToOne: false;
+            referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_user_id_fkey";
+            columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      agent_activity: {
+        Row: {
+          agent_name: string | null;
+          agent_slug: string | null;
+          completed_count: number | null;
+          failed_count: number | null;
+          organization_slug: string;
+          task_count: number | null;
+        };
+        ComputedFields: never;
+        Relationships: [
+          {
+            foreignKeyName: "tasks_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
+      agent_metrics: {
+        Row: {
+          agent_slug: string | null;
+          average_seconds: number | null;
+          completed_count: number | null;
+          day: string | null;
+          failed_count: number | null;
+          organization_slug: string;
+          run_count: number | null;
+          total_cost: number | null;
+          total_tokens: number | null;
+        };
+        ComputedFields: never;
+        Relationships: [
+          {
+            foreignKeyName: "runs_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "runs_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "runs_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
+      organization_usage: {
+        Row: {
+          id: string | null;
+          organization_slug: string;
+          period_end: string | null;
+          period_start: string | null;
+          runs_by_status: Json | null;
+          total_cost: number | null;
+          total_runs: number | null;
+          total_tokens: number | null;
+          usage_details: Json | null;
+        };
+        ComputedFields: never;
+        Relationships: [];
+      };
+      performance_logs: {
+        Row: {
+          agent_slug: string | null;
+          attempt: number;
+          created_at: string;
+          error_code: string | null;
+          organization_slug: string;
+          run_id: string;
+          seconds_running: number | null;
+          seconds_until_claimed: number | null;
+          status: string;
+          task_id: string | null;
+          total_cost: number;
+          total_tokens: number;
+          worker_id: string | null;
+        };
+        ComputedFields: never;
+        Relationships: [
+          {
+            foreignKeyName: "runs_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "runs_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "runs_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "runs_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "runs_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      project_progress: {
+        Row: {
+          completed_steps: number | null;
+          completed_tasks: number | null;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          deliverable_count: number | null;
+          description: string | null;
+          error_details: Json | null;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          progress: number | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number | null;
+          total_tasks: number | null;
+          updated_at: string;
+          user_id: string;
+        };
+        ComputedFields: never;
+        Relationships: [
+          {
+            foreignKeyName: "projects_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "projects_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "projects_parent_project_id_fkey";
+            columns: ["parent_project_id"];
+            isOneToOne: false;
+            referencedRelation: "project_progress";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_parent_project_id_fkey";
+            columns: ["parent_project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_user_id_fkey";
+            columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      recent_conversations: {
+        Row: {
+          agent_name: string;
+          agent_slug: string | null;
+          agent_type: string;
+          created_at: string;
+          ended_at: string | null;
+          id: string;
+          last_active_at: string;
+          last_message_at: string | null;
+          message_count: number | null;
+          metadata: NonNullable<Json>;
+          organization_slug: string;
+          primary_work_product_id: string | null;
+          primary_work_product_type: string | null;
+          started_at: string;
+          status: string;
+          title: string | null;
+          updated_at: string;
+          user_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          agent_name?: string | null;
+          agent_slug?: string | null;
+          agent_type?: string | null;
+          created_at?: string | null;
+          ended_at?: string | null;
+          id?: string | null;
+          last_active_at?: string | null;
+          last_message_at?: string | null;
+          message_count?: never;
+          metadata?: Json | null;
+          organization_slug?: string | null;
+          primary_work_product_id?: string | null;
+          primary_work_product_type?: string | null;
+          started_at?: string | null;
+          status?: string | null;
+          title?: string | null;
+          updated_at?: string | null;
+          user_id?: string | null;
+        };
+        Update: {
+          agent_name?: string | null;
+          agent_slug?: string | null;
+          agent_type?: string | null;
+          created_at?: string | null;
+          ended_at?: string | null;
+          id?: string | null;
+          last_active_at?: string | null;
+          last_message_at?: string | null;
+          message_count?: never;
+          metadata?: Json | null;
+          organization_slug?: string | null;
+          primary_work_product_id?: string | null;
+          primary_work_product_type?: string | null;
+          started_at?: string | null;
+          status?: string | null;
+          title?: string | null;
+          updated_at?: string | null;
+          user_id?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "agent_conversations_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "agent_conversations_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "agent_conversations_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "agent_conversations_user_id_fkey";
+            columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
     };
     Functions: {
       accept_invitation: {
@@ -1189,6 +3349,7 @@ export type Database = {
         };
       };
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
+      agent_card: { Args: { slug: string }; Returns: Json };
       cancel_task: {
         Args: { task_id: string };
         Returns: {
@@ -1375,6 +3536,71 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      respond_to_input_request: {
+        Args: { input_request_id: string; response: Json };
+        Returns: {
+          created_at: string;
+          expires_at: string | null;
+          id: string;
+          metadata: NonNullable<Json>;
+          organization_slug: string;
+          project_step_id: string | null;
+          prompt: string;
+          request_type: string;
+          requested_at: string;
+          required_role: string;
+          responded_at: string | null;
+          responded_by: string | null;
+          response: Json | null;
+          run_id: string | null;
+          schema: NonNullable<Json>;
+          status: string;
+          step_id: string | null;
+          task_id: string | null;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "input_requests";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      restore_agent_version: {
+        Args: { agent_slug: string; version: string };
+        Returns: {
+          agent_type: string;
+          build_type: string | null;
+          capabilities: string[];
+          container_id: string | null;
+          context: string;
+          created_at: string;
+          department: string;
+          deployed_at: string | null;
+          description: string;
+          endpoint: Json | null;
+          framework: string | null;
+          io_schema: NonNullable<Json>;
+          llm_config: Json | null;
+          metadata: Json | null;
+          name: string;
+          organization_slug: string[];
+          owner_type: string;
+          owner_user_id: string | null;
+          resource_limits: Json | null;
+          slug: string;
+          status: string;
+          tags: string[] | null;
+          updated_at: string;
+          version: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "agents";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       retry_task: {
         Args: { task_id: string };
         Returns: {
@@ -1449,6 +3675,17 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      set_git_credential: {
+        Args: {
+          encrypted_token: string;
+          expires_at?: string;
+          provider?: string;
+          repository_id: string;
+          token_name?: string;
+          username?: string;
+        };
+        Returns: Json;
+      };
       set_member_role: {
         Args: { organization_slug: string; role: string; user_id: string };
         Returns: {
@@ -1463,6 +3700,29 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "organization_members";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      set_organization_limits: {
+        Args: { limits: Json; organization_slug: string };
+        Returns: {
+          created_at: string;
+          created_by: string | null;
+          description: string | null;
+          id: string;
+          is_active: boolean;
+          name: string;
+          settings: NonNullable<Json>;
+          slug: string;
+          subscription_info: NonNullable<Json>;
+          subscription_tier: string;
+          updated_at: string;
+          url: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "organizations";
           isOneToOne: true;
           isSetofReturn: false;
         };

@@ -66,7 +66,13 @@ export async function join(owner, user, organizationSlug, role = "member") {
   return value(await user.client.rpc("accept_invitation", { token }));
 }
 
-const ANY_AGENT = { description: "For a test.", department: "marketing", capabilities: [], io_schema: {}, context: "Be brief." };
+const ANY_AGENT = {
+  description: "For a test.",
+  department: "marketing",
+  capabilities: [],
+  io_schema: {},
+  context: "Be brief.",
+};
 
 export async function addContextAgent(user, organizationSlug) {
   const row = { agent_type: "context", llm_config: { provider: "anthropic", model: "claude-3-5-sonnet-20241022" } };
@@ -83,7 +89,7 @@ async function addAgent(user, organizationSlug, row) {
   return value(await user.client.from("agents").insert(agent).select().single());
 }
 
-export async function until(what, condition, seconds = 20) {
+export async function until(what, condition, seconds = 30) {
   const deadline = Date.now() + seconds * 1000;
   for (;;) {
     const result = await condition();

@@ -11,7 +11,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,8 +37,9 @@ AGENT: Mapping[str, Any] = {
 
 
 def connect(dsn: str) -> Connection:
-    """Open a connection in autocommit mode whose rows are dictionaries."""
-    return psycopg.connect(dsn, row_factory=dict_row, autocommit=True, prepare_threshold=None)
+    """Open a connection in autocommit mode whose rows are dictionaries; its commits do not wait for the disk."""
+    options = "-c synchronous_commit=off"
+    return psycopg.connect(dsn, row_factory=dict_row, autocommit=True, prepare_threshold=None, options=options)
 
 
 def adapt(value: Any) -> Any:
@@ -167,12 +168,13 @@ class Session:
 
 @dataclass
 class World:
-    """A place to make users and organizations in; `close` removes them all."""
+    """A place to make users, organizations and workers in; `close` removes them all."""
 
     dsn: str
     connection: Connection
     slugs: list[str] = field(default_factory=list)
     user_ids: list[str] = field(default_factory=list)
+    worker_ids: list[str] = field(default_factory=list)
 
     @property
     def admin(self) -> Session:
@@ -213,12 +215,15 @@ class World:
 
     def worker(self) -> Worker:
         """Give a worker with a name of its own."""
-        return Worker(self.service, new_name("worker"))
+        self.worker_ids.append(new_name("worker"))
+        return Worker(self.service, self.worker_ids[-1])
 
     def close(self) -> None:
-        """Delete the organizations and users made here, and what they own."""
+        """Delete the organizations, users and workers made here, and what they own."""
         self.admin.execute("delete from public.organizations where slug = any (%s)", self.slugs)
         self.admin.execute("delete from auth.users where id = any (%s::uuid[])", self.user_ids)
+        self.admin.execute("delete from public.workers where id = any (%s)", self.worker_ids)
+        self.admin.execute("delete from private.worker_requests where worker_id = any (%s)", self.worker_ids)
 
 
 @dataclass(frozen=True)
@@ -306,7 +311,7 @@ class Worker:
 
     def complete(self, lease: Row, **more: Any) -> str:
         """Complete a task with the response "done." and further keys; return the outcome."""
-        (outcome,) = self.report("complete_tasks", item(lease, response="done.", **more))
+        (outcome,) = self.report("complete_tasks", item(lease, **{"response": "done.", **more}))
         return outcome
 
     def fail(self, lease: Row, **more: Any) -> str:
@@ -344,20 +349,26 @@ def in_parallel(sessions: list[Session], act: Callable[[Session], Any]) -> list[
         return list(pool.map(one, sessions))
 
 
-@contextmanager
-def waiting(session: Session, act: Callable[[Session], Any]) -> Generator[Future[Any]]:
-    """Start an act that has to wait for a lock held elsewhere, and enter the block once it waits.
+def when_it_waited(
+    holder: Session, hold: Callable[[Session], Any], waiter: Session, act: Callable[[Session], Any]
+) -> Any:
+    """Act while somebody holds a lock in an open transaction, which commits as soon as the act waits for it.
 
-    The block ends the other's transaction; then the future has the result, or the error of the database.
+    Returns what the act gave, or the error of the database that it met.
     """
-    with session.fresh() as own, ThreadPoolExecutor(1) as pool:
-        future = pool.submit(act, own)
-        with connect(session.dsn) as watch:
-            for _ in range(500):
-                blocked = watch.execute(
+    with holder.fresh() as first, waiter.fresh() as second, ThreadPoolExecutor(1) as pool:
+        with first.transaction() as connection:
+            hold(first)
+            future = pool.submit(act, second)
+            for _ in range(1000):
+                blocked = connection.execute(
                     "select cardinality(pg_blocking_pids(%s)) > 0 as waits, pg_sleep(0.01)",
-                    [own.connection.info.backend_pid],
+                    [second.connection.info.backend_pid],
                 ).fetchone()
                 if future.done() or (blocked and blocked["waits"]):
                     break
-        yield future
+            assert not future.done(), "it did not wait"
+        try:
+            return future.result(timeout=20)
+        except psycopg.Error as error:
+            return error

@@ -32,7 +32,7 @@ def place(scene: World) -> Tenant:
 
 def start(session: Session, task_id: str) -> None:
     session.execute(
-        "update public.tasks set status = 'in_progress', attempt = attempt + 1, worker_id = 'w', progress_message = null,"
+        "update public.tasks set status = 'in_progress', attempt = attempt + 1, worker_id = 'w',"
         " lease_token = gen_random_uuid(), lease_expires_at = now() + interval '1 minute', started_at = now()"
         " where id = %s",
         task_id,
@@ -190,7 +190,9 @@ def test_progress_does_not_fall_within_an_attempt(place: Tenant) -> None:
         ("in_progress", "progress_is_a_percentage", {"progress": 101}),
         ("pending", "progress_is_a_percentage", {"progress": 1000}),
         ("pending", "timeout_is_between_a_second_and_a_day", {"timeout_seconds": 0}),
-        ("pending", "max_attempts_is_small", {"max_attempts": 1001}),
+        ("pending", "max_attempts_is_small", {"max_attempts": 0}),
+        ("pending", "scheduled_at_is_finite", {"scheduled_at": "infinity"}),
+        ("pending", "names_and_keys_are_short_and_not_blank", {"deliverable_type": " "}),
         ("pending", "backoff_is_at_most_an_hour", {"backoff": "61 minutes"}),
         ("pending", "backoff_is_at_most_an_hour", {"backoff": "-1 second"}),
         ("pending", "metadata_is_a_small_object", {"metadata": Jsonb([])}),
@@ -221,7 +223,7 @@ def test_cancel_task_ends_what_is_not_finished_and_repeats_safely(place: Tenant,
         assert place.owner.call("cancel_task", task_id=task_id)["status"] == "cancelled"
         assert [e["data"].get("to") for e in place.events(task_id)].count("cancelled") == 1
     else:
-        with refused("PT409", "illegal_move"):
+        with refused("PT409", "task_finished"):
             place.owner.call("cancel_task", task_id=task_id)
 
 

@@ -186,22 +186,23 @@ def test_a_conversation_of_another_own_organization_does_not_fit(world: World, t
 
 def test_an_agent_is_found_by_its_slug_or_name_and_gets_its_true_name(tenant: Tenant) -> None:
     slug = tenant.add_agent(name="Poet of the Sea")
-    for columns in (
-        {"agent_name": "Poet of the Sea"},
-        {"agent_name": slug},
+    asked: list[dict[str, Any]] = [
+        {"agent_slug": None, "agent_name": "Poet of the Sea"},
+        {"agent_slug": None, "agent_name": slug},
         {"agent_slug": slug, "agent_name": "Forged"},
-    ):
-        task = tenant.read(tenant.task(**{"agent_slug": None, **columns}))
+    ]
+    for columns in asked:
+        task = tenant.read(tenant.task(**columns))
         assert (task["agent_slug"], task["agent_name"]) == (slug, "Poet of the Sea")
 
 
-def test_an_exact_slug_and_an_active_agent_win_over_a_mere_name(tenant: Tenant) -> None:
-    slug = tenant.add_agent(name="Twin")
-    for _ in range(3):
-        tenant.add_agent(name="Twin", status="inactive")
-        tenant.add_agent(name=slug)
-    for name in ("Twin", slug):
-        assert tenant.read(tenant.task(agent_slug=None, agent_name=name))["agent_slug"] == slug
+def test_an_exact_slug_wins_over_a_name_and_an_active_agent_over_an_idle_one(tenant: Tenant) -> None:
+    first, second, wanted = sorted(tenant.add_agent() for _ in range(3))
+    tenant.owner.update("agents", {"slug": first}, name="Twin", status="inactive")
+    tenant.owner.update("agents", {"slug": wanted}, name="Twin")
+    tenant.owner.update("agents", {"slug": second}, name=wanted)
+    for name in ("Twin", wanted):
+        assert tenant.read(tenant.task(agent_slug=None, agent_name=name))["agent_slug"] == wanted
 
 
 def test_a_private_agent_is_its_owners_to_use(tenant: Tenant) -> None:
@@ -220,7 +221,8 @@ def test_the_same_idempotency_key_makes_one_task(tenant: Tenant) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation):
         tenant.task(idempotency_key="once")
     inserted = tenant.owner.execute(
-        "insert into public.tasks (method, prompt, agent_slug, idempotency_key) values ('process', 'Again.', %s, 'once')"
+        "insert into public.tasks (method, prompt, agent_slug, idempotency_key)"
+        " values ('process', 'Again.', %s, 'once')"
         " on conflict (organization_slug, idempotency_key) do nothing",
         tenant.agent,
     )

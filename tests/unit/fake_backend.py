@@ -106,15 +106,19 @@ class FakeBackend:
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
         await asyncio.sleep(self.latency)
         self._may_act(request)
-        with self.lock:
-            key = (worker_id, request.request_id)
-            if key not in self._answers:
-                self._answers[key] = self._exchange(worker_id, request)
-            answer = self._answers[key]
+        answer = self.exchange_now(worker_id, request)
         error = self.after(request)
         if error is not None:
             raise error
         return parse_answer(answer)
+
+    def exchange_now(self, worker_id: str, request: ExchangeRequest) -> dict[str, Any]:
+        """Act once per request id and return the answer as JSON."""
+        with self.lock:
+            key = (worker_id, request.request_id)
+            if key not in self._answers:
+                self._answers[key] = self._exchange(worker_id, request)
+            return self._answers[key]
 
     def _may_act(self, request: ExchangeRequest) -> None:
         self.calls_at.append(time.monotonic())

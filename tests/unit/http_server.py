@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,16 +54,25 @@ def sse_reply(events: Sequence[tuple[str | None, Any]], **changes: Any) -> Reply
     return Reply(headers={"Content-Type": "text/event-stream"}, chunks=chunks, **changes)
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A server that does not print when a client hangs up."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: tests look at what the client made of it."""
+
+
 class Server:
     """The address of a running server and what it has seen."""
 
-    def __init__(self, port: int, scheme: str = "http") -> None:
-        self.url = f"{scheme}://127.0.0.1:{port}"
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
         self.seen: list[Seen] = []
 
 
 @contextmanager
-def serve(answer: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+def serve(answer: Callable[[Seen], Reply]) -> Iterator[Server]:
     """Run a server for the length of the block."""
     stop = threading.Event()
 
@@ -91,6 +99,9 @@ def serve(answer: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) ->
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
+            if reply.status == 204:
+                self.end_headers()
+                return
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             for chunk in reply.chunks:
@@ -106,11 +117,8 @@ def serve(answer: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) ->
         def log_message(self, *_arguments: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
-        if tls is not None:
-            http.socket = tls.wrap_socket(http.socket, server_side=True)
-        server = Server(http.server_port, "http" if tls is None else "https")
+    with QuietServer(("127.0.0.1", 0), Handler) as http:
+        server = Server(http.server_port)
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

@@ -129,9 +129,9 @@ MODELS = {
 }
 
 
-def stream(provider: str, pieces: Sequence[str], **changes: Any) -> Reply:
-    """Return the provider's answer that streams `pieces`."""
-    return sse_reply(EVENTS[provider](pieces, **changes))
+def stream(provider: str, pieces: Sequence[str], *, chunk_delay: float = 0.0, **changes: Any) -> Reply:
+    """Return the provider's answer that streams `pieces`, with a pause before each event."""
+    return sse_reply(EVENTS[provider](pieces, **changes), chunk_delay=chunk_delay)
 
 
 def error_body(provider: str, status: int, message: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -103,12 +104,12 @@ class Crew:
         """Return a name that nobody else has had and that every worker of the crew serves."""
         return next(self._next_name)
 
-    def muster(self, count: int) -> list[WorkerProcess]:
-        """Return exactly so many workers, all at work; the others end."""
+    def muster(self, least: int, most: int | None = None) -> list[WorkerProcess]:
+        """Return so many workers, all at work; those above `most` end."""
         self.workers = [worker for worker in self.workers if worker.alive]
-        while len(self.workers) > count:
+        while most is not None and len(self.workers) > most:
             self.workers.pop().kill()
-        while len(self.workers) < count:
+        while len(self.workers) < least:
             self.start_one()
         for worker in self.workers:
             wait_for(functools.partial(_at_work, worker), 60, f"{worker.id} starts")
@@ -153,11 +154,17 @@ class Lab:
         key = stack.service_role_key
         headers = {"apikey": key, "Authorization": f"Bearer {key}", "Prefer": "return=representation"}
         self._api = httpx.Client(base_url=f"{stack.url}/rest/v1/", headers=headers, timeout=30)
-        self.sql = psycopg.connect(stack.database_url, autocommit=True, row_factory=dict_row)
-        self.sql.execute(
-            "insert into auth.users (id, email) values (%s, %s)", (self.user_id, f"{self.user_id}@example.com")
-        )
-        self.post("organizations", slug=organization, name=organization)
+        self.connect()
+
+    def create(self) -> None:
+        """Make the user and the organization."""
+        user = (self.user_id, f"{self.user_id}@example.com")
+        self.sql.execute("insert into auth.users (id, email) values (%s, %s)", user)
+        self.post("organizations", slug=self.organization, name=self.organization)
+
+    def connect(self) -> None:
+        """Make `sql` a new connection, as is needed once Postgres was away."""
+        self.sql = psycopg.connect(self.stack.database_url, autocommit=True, row_factory=dict_row)
 
     def close(self) -> None:
         """End this test's own workers and delete all it made."""
@@ -177,17 +184,9 @@ class Lab:
     def add_agent(self, **columns: Any) -> str:
         """Add a context agent, or one of the type given; return its slug."""
         slug = f"{self.organization}-{secrets.token_hex(3)}"
-        agent = {
-            "slug": slug,
-            "organization_slug": [self.organization],
-            "name": "Writer",
-            "description": "Writes",
-            "agent_type": "context",
-            "department": "tests",
-            "io_schema": {},
-            "capabilities": ["writing"],
-            "context": "You write short posts.",
-        }
+        agent: Row = {"slug": slug, "organization_slug": [self.organization], "name": "Writer", "agent_type": "context"}
+        agent |= {"description": "Writes", "department": "tests", "context": "You write.", "io_schema": {}}
+        agent["capabilities"] = ["writing"]
         if columns.get("agent_type", "context") == "context":
             agent["llm_config"] = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
         self.post("agents", **{**agent, **columns})
@@ -198,14 +197,8 @@ class Lab:
         return self.add_agent(agent_type="api", endpoint={"url": url, "method": "POST", **endpoint})
 
     def add_conversation(self, agent: str) -> str:
-        (row,) = self.post(
-            "agent_conversations",
-            organization_slug=self.organization,
-            user_id=self.user_id,
-            agent_slug=agent,
-            agent_name="Writer",
-            agent_type="context",
-        )
+        columns = {"organization_slug": self.organization, "user_id": self.user_id, "agent_slug": agent}
+        (row,) = self.post("agent_conversations", **columns, agent_name="Writer", agent_type="context")
         return str(row["id"])
 
     def add_task(self, agent: str, prompt: str = "Write a post about tide pools", **columns: Any) -> str:
@@ -246,9 +239,8 @@ class Lab:
         return "".join(event["data"]["text"] for event in partials if event["attempt"] == attempt)
 
     def runs(self, task_id: str) -> list[Row]:
-        return self.sql.execute(
-            "select * from public.runs where task_id = %s order by created_at", (task_id,)
-        ).fetchall()
+        query = "select * from public.runs where task_id = %s order by created_at"
+        return self.sql.execute(query, (task_id,)).fetchall()
 
     def run_statuses(self, task_id: str) -> list[str]:
         return [run["status"] for run in self.runs(task_id)]
@@ -258,10 +250,25 @@ class Lab:
 
     def messages(self, conversation_id: str) -> list[tuple[str, str]]:
         """Return what was said, oldest first, as (sender_type, content)."""
-        rows = self.sql.execute(
-            "select * from public.messages where conversation_id = %s order by created_at", (conversation_id,)
-        ).fetchall()
+        query = "select * from public.messages where conversation_id = %s order by created_at"
+        rows = self.sql.execute(query, (conversation_id,)).fetchall()
         return [(row["sender_type"], row["content"]) for row in rows]
+
+    def assert_done_once(self, *task_ids: str) -> None:
+        """Fail unless each task is completed with one version, one completed run, one bill, and no lease is left."""
+        rows = self.sql.execute(
+            "select t.status, t.lease_token is null and t.lease_expires_at is null as free,"
+            " (select count(*) from public.deliverables d where d.task_id = t.id) as deliverables,"
+            " (select count(*) from public.deliverable_versions v where v.task_id = t.id) as versions,"
+            " (select count(*) from public.usage_events u where u.task_id = t.id) as bills,"
+            " (select count(*) from public.runs r where r.task_id = t.id and r.status = 'completed') as completed,"
+            " (select count(*) from public.runs r where r.task_id = t.id and r.status = 'running') as running"
+            " from public.tasks t where t.id = any (%s::uuid[])",
+            (list(task_ids),),
+        ).fetchall()
+        once = {"status": "completed", "free": True, "deliverables": 1, "versions": 1, "bills": 1, "completed": 1}
+        assert len(rows) == len(task_ids)
+        assert [row for row in rows if row != {**once, "running": 0}] == []
 
     def versions(self, task_id: str) -> list[Row]:
         """Return the versions of the deliverables of a task, with their deliverable's title and type."""
@@ -363,21 +370,28 @@ def crew(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cre
     crew.close()
 
 
+@contextmanager
+def laboratory(stack: Stack, organization: str, folder: Path, crew: Crew | None = None) -> Iterator[Lab]:
+    """Give an organization; when the test fails, the logs of its own workers and of the crew are shown."""
+    lab = Lab(stack, organization, folder)
+    try:
+        lab.create()
+        yield lab
+    finally:
+        for worker in [*lab.own_workers, *(crew.workers if crew else ())]:
+            print(f"--- {worker.id}\n{worker.log.read_text()[-4000:]}")
+        lab.close()
+
+
 @pytest.fixture
 def lab(stack: Stack, crew: Crew, tmp_path: Path) -> Iterator[Lab]:
-    """Give an organization that the crew serves; when the test fails, the workers' logs are shown."""
-    lab = Lab(stack, crew.next_organization(), tmp_path)
-    yield lab
-    for worker in [*lab.own_workers, *crew.workers]:
-        print(f"--- {worker.id}\n{worker.log.read_text()[-4000:]}")
-    lab.close()
+    """Give an organization that the crew serves."""
+    with laboratory(stack, crew.next_organization(), tmp_path, crew) as lab:
+        yield lab
 
 
 @pytest.fixture
 def own_lab(stack: Stack, tmp_path: Path) -> Iterator[Lab]:
     """Give an organization that nobody serves but the workers that the test starts."""
-    lab = Lab(stack, f"own-{secrets.token_hex(5)}", tmp_path)
-    yield lab
-    for worker in lab.own_workers:
-        print(f"--- {worker.id}\n{worker.log.read_text()[-4000:]}")
-    lab.close()
+    with laboratory(stack, f"own-{secrets.token_hex(5)}", tmp_path) as lab:
+        yield lab

@@ -159,7 +159,7 @@ def _retry_after(value: str | None) -> float | None:
     """Return a Retry-After header in seconds; it holds seconds or a date (RFC 9110, 10.2.3)."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdecimal():
         return float(value)
     try:
         when = parsedate_to_datetime(value)
@@ -248,7 +248,7 @@ def _parse_json(body: bytes) -> Any:
 def _decode(response: httpx.Response, body: bytes) -> str:
     try:
         return body.decode(response.charset_encoding or "utf-8", errors="replace")
-    except LookupError:
+    except (LookupError, UnicodeError):
         return body.decode("utf-8", errors="replace")
 
 

@@ -49,7 +49,8 @@ class ContextAgents:
             TaskFailure: with the usage of the request, if there was one.
         """
         config = read_llm_config(agent.llm_config)
-        call = _Call(claimed, agent, config, self._model(claimed, agent, config), self._offline_seconds is not None)
+        model = await self._model(claimed, agent, config)
+        call = _Call(claimed, agent, config, model, self._offline_seconds is not None)
         reporter.progress(_PROMPT_READY, "Prompt ready")
         started = time.monotonic()
         try:
@@ -59,9 +60,9 @@ class ContextAgents:
         except (AgentRunError, UserError, RecursionError, ValueError) as error:
             raise self._failure(error, call) from error
 
-    def _model(self, claimed: ClaimedTask, agent: AgentRow, config: LlmConfig) -> Model:
+    async def _model(self, claimed: ClaimedTask, agent: AgentRow, config: LlmConfig) -> Model:
         if self._offline_seconds is None:
-            return self._providers.model(config.provider, config.model)
+            return await self._providers.model(config.provider, config.model)
         brief = OfflineBrief(
             prompt=claimed.task.prompt,
             params=claimed.task.params if isinstance(claimed.task.params, dict) else {},
@@ -109,7 +110,7 @@ class _Call:
             instructions=self.agent.context or None,
             retries=0,
         )
-        reporter.progress(MODEL_CALLED, f"{self.config.model} called")
+        reporter.progress(MODEL_CALLED, f"{'Offline model' if self.offline else self.config.model} called")
         output, response = await self._stream(runner, LiveAnswer(reporter, structured))
         reason = "stop" if self.offline else response.finish_reason
         if reason == "content_filter":

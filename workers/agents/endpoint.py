@@ -17,6 +17,7 @@ from workers.errors import TaskFailure
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 _PRINTABLE = re.compile(r"^[\x20-\x7e\t]*$")
+_HOST = re.compile(rb"^[0-9A-Za-z._:-]+$")
 # Headers that the HTTP client writes itself.
 _RESERVED = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 _NOT_YET = ("request_transform", "response_transform", "status_webhook")
@@ -148,7 +149,7 @@ def _url(text: str) -> httpx.URL:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         raise _misconfigured("endpoint.url", "is not a URL") from None
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not _HOST.match(url.raw_host):
         raise _misconfigured("endpoint.url", "must begin with http:// or https:// and name a host")
     if url.userinfo:
         raise _misconfigured("endpoint.url", "may not hold credentials: use endpoint.authentication")

@@ -6,29 +6,20 @@ to try again is decided in the database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import importlib
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Self
 
 import httpx2
-from anthropic import AsyncAnthropic
-from openai import AsyncOpenAI
 from pydantic_ai.models import Model
-from pydantic_ai.models.anthropic import AnthropicModel
-from pydantic_ai.models.google import GoogleModel
-from pydantic_ai.models.ollama import OllamaModel
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.profiles.openai import OpenAIModelProfile
-from pydantic_ai.providers.anthropic import AnthropicProvider
-from pydantic_ai.providers.google import GoogleProvider
-from pydantic_ai.providers.ollama import OllamaProvider
-from pydantic_ai.providers.openai import OpenAIProvider
 
 from workers.errors import TaskFailure
 from workers.settings import Provider, ProviderSettings
 
-# A stream that ends without saying why was cut off; it must not pass for an answer.
-_WHOLE = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+Build = Callable[[str, str, str, httpx2.AsyncClient], Model]
+
 # Ollama asks for no key, its OpenAI-compatible client does.
 _NO_KEY = "none"
 
@@ -51,7 +42,7 @@ class Providers:
     ) -> None:
         await self._http.aclose()
 
-    def model(self, provider: Provider, name: str) -> Model:
+    async def model(self, provider: Provider, name: str) -> Model:
         """Return the model to call.
 
         Raises:
@@ -64,22 +55,11 @@ class Providers:
                 f"No key for {provider} is set up: the operator of the worker must set {settings.key_variable}.",
                 data={"provider": provider, "variable": settings.key_variable},
             )
-        return self._build(provider, name, settings.api_key or _NO_KEY, settings.base_url)
+        # In a thread, because the first import of an SDK takes a second.
+        module = await asyncio.to_thread(importlib.import_module, f"workers.agents.models.{provider}")
+        build: Build = module.build
+        return build(name, settings.api_key or _NO_KEY, settings.base_url, self._http)
 
     def key_variable(self, provider: Provider) -> str:
         """Return the name of the variable that holds the provider's key, for messages."""
         return self._settings[provider].key_variable or f"{provider.upper()}_API_KEY"
-
-    def _build(self, provider: Provider, name: str, key: str, url: str) -> Model:
-        if provider == "anthropic":
-            anthropic = AsyncAnthropic(api_key=key, base_url=url, max_retries=0, http_client=self._http)
-            return AnthropicModel(name, provider=AnthropicProvider(anthropic_client=anthropic))
-        if provider == "openai":
-            openai = AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=self._http)
-            return OpenAIChatModel(name, provider=OpenAIProvider(openai_client=openai), profile=_WHOLE)
-        if provider == "ollama":
-            ollama = AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=self._http)
-            return OllamaModel(name, provider=OllamaProvider(openai_client=ollama), profile=_WHOLE)
-        if provider == "google":
-            return GoogleModel(name, provider=GoogleProvider(api_key=key, base_url=url, http_client=self._http))
-        assert_never(provider)

@@ -3,14 +3,13 @@
 import argparse
 import os
 import shlex
+import shutil
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
-
-from rich.console import Console
-from rich.table import Table
 
 from localstack import envfile, instance, lifecycle, migrations, postgres, processes, services
 from localstack.errors import StackError
@@ -36,8 +35,7 @@ def up(options: argparse.Namespace) -> int:
     """Starts what is missing; on a fresh database applies migrations and seeds."""
     with instance.locked(options.name):
         stack = lifecycle.ensure(options.name, options.port)
-        started = lifecycle.start_missing(stack)
-        with lifecycle.stopping_on_interrupt(stack, started):
+        with lifecycle.started(stack) as started:
             _publish(stack)
             if options.reset or migrations.is_fresh(stack):
                 migrations.reset(stack, options.workdir)
@@ -49,13 +47,14 @@ def up(options: argparse.Namespace) -> int:
 
 def down(options: argparse.Namespace) -> int:
     """Stops everything; the data stays unless --delete."""
-    with instance.locked(options.name):
-        stack = instance.load(options.name)
-        stopped = lifecycle.stop_all(stack) if stack else []
-        if stack and options.delete:
-            postgres.remove_cluster(stack)
-            for path in stack.home.glob("*.json"):
-                path.unlink()
+    stopped: list[str] = []
+    if instance.load(options.name):
+        with instance.locked(options.name):
+            stack = instance.require(options.name)
+            stopped = lifecycle.stop_all(stack)
+            if options.delete:
+                postgres.remove_cluster(stack)
+                shutil.rmtree(stack.home)
     print(f"stack {options.name}: " + (f"stopped {', '.join(stopped)}" if stopped else "nothing was running"))
     return 0
 
@@ -78,12 +77,12 @@ def migrate(options: argparse.Namespace) -> int:
             migrations.push(stack, options.workdir)
         after = migrations.listing(stack, options.workdir)
     old = {migration.version for migration in before if migration.applied}
-    table = Table("version", "migration", "state", title=f"stack {stack.name}")
+    rows = []
     for migration in after:
         now = "[green]applied now" if migration.applied else "[red]pending"
         name = migration.name.partition("_")[2] if migration.name else "[yellow](no file)"
-        table.add_row(migration.version, name, "applied" if migration.version in old else now)
-    Console().print(table)
+        rows.append((migration.version, name, "applied" if migration.version in old else now))
+    _print_table(stack, ("version", "migration", "state"), rows)
     return 0
 
 
@@ -92,7 +91,7 @@ def status(options: argparse.Namespace) -> int:
     stack = instance.require(options.name)
     planned = services.all_services(stack)
     found = processes.running(planned)
-    table = Table("service", "state", "pid", "port", "log", title=f"stack {stack.name}")
+    rows = []
     healthy = 0
     for service in planned:
         process = found.get(service.name)
@@ -100,8 +99,8 @@ def status(options: argparse.Namespace) -> int:
         healthy += well
         state = "[green]healthy" if well else "[yellow]not answering" if process else "[red]down"
         pid = str(process.pid) if process else "-"
-        table.add_row(service.name, state, pid, str(service.ports[0]), os.path.relpath(service.log))
-    Console().print(table)
+        rows.append((service.name, state, pid, str(service.ports[0]), os.path.relpath(service.log)))
+    _print_table(stack, ("service", "state", "pid", "port", "log"), rows)
     return 0 if healthy == len(planned) else 1
 
 
@@ -141,6 +140,16 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("service", nargs="?", choices=("postgres", "postgrest", "auth", "gateway"))
             command.add_argument("-f", "--follow", action="store_true")
     return parser
+
+
+def _print_table(stack: Instance, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - slow to load, and `up` and `env` do without
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(*header, title=f"stack {stack.name}")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _running(name: str) -> Instance:

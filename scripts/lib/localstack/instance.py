@@ -48,13 +48,16 @@ class Instance:
 
     def database_url(self, user: str = "postgres") -> str:
         """The database as seen by one of the four roles that may log in."""
-        password = {
+        return f"postgresql://{user}:{self.password(user)}@127.0.0.1:{self.ports.database}/postgres"
+
+    def password(self, user: str) -> str:
+        """The password of one of the four roles that may log in."""
+        return {
             "postgres": self.keys.postgres_password,
             "supabase_admin": self.keys.superuser_password,
             "supabase_auth_admin": self.keys.auth_password,
             "authenticator": self.keys.authenticator_password,
         }[user]
-        return f"postgresql://{user}:{password}@127.0.0.1:{self.ports.database}/postgres"
 
     def environment(self) -> dict[str, str]:
         """The variables that clients and the worker read."""
@@ -136,16 +139,24 @@ def wanted_ports(name: str, option: str | None) -> Ports | None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Holds the instance's lock: two commands that change it run one after the other."""
-    home = home_of(name)
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as file:
-        try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            print(f"stack {name}: waiting for another stack command to finish", flush=True)
-            flock(file, LOCK_EX)
-        yield
+    """Holds the instance's lock: two commands that change it run one after the other.
+
+    Programs run with close_fds=False share it: should this process be killed, the next command waits for them too.
+    """
+    path = home_of(name) / "lock"
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            os.set_inheritable(file.fileno(), True)
+            try:
+                flock(file, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                print(f"stack {name}: waiting for another stack command to finish", flush=True)
+                flock(file, LOCK_EX)
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield
+                return
+        # `down --delete` has removed the file we waited for: begin anew.
 
 
 def _flag(name: str) -> str:

@@ -4,8 +4,6 @@ import secrets
 import time
 from dataclasses import dataclass
 
-import jwt
-
 _TEN_YEARS = 10 * 365 * 24 * 3600
 
 
@@ -41,6 +39,8 @@ def generate() -> Keys:
 
 
 def _role_token(role: str, jwt_secret: str) -> str:
+    import jwt  # noqa: PLC0415 - slow to load, and needed once in a stack's life
+
     now = int(time.time())
     claims = {"iss": "supabase", "ref": "local", "role": role, "iat": now, "exp": now + _TEN_YEARS}
     return jwt.encode(claims, jwt_secret, algorithm="HS256")

@@ -1,8 +1,9 @@
 """Bringing a stack up and down. Every function here expects the caller to hold the instance's lock."""
 
-import sys
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from localstack import instance as instances
 from localstack import ports, postgres, processes, services
@@ -25,28 +26,32 @@ def ensure(name: str, port_option: str | None) -> Instance:
         taken = idle and not all(ports.is_free(port) for port in instance.ports.all())
         wanted = ports.pick() if taken else instance.ports
     if wanted != instance.ports:
+        for service in services.all_services(replace(instance, ports=wanted)):
+            _require_free(service, spare=instance.ports.all())
         stop_all(instance)
         instance = instance.move_to(wanted)
     return instance
 
 
-def start_missing(instance: Instance) -> list[str]:
-    """Starts what is not running and healthy; returns the names started. On any failure these are stopped again."""
-    planned = services.all_services(instance)
-    before = processes.running(planned)
-    if len(before) == len(planned) and all(service.healthy() for service in planned):
-        return []
-    with _stopping_on_failure(planned, spare=set(before)):
-        return _start_missing(instance, planned)
-
-
 @contextmanager
-def stopping_on_interrupt(instance: Instance, started: list[str]) -> Iterator[None]:
-    """Stops the services just started when the block is interrupted; an error leaves them for a look."""
+def started(instance: Instance) -> Iterator[list[str]]:
+    """Starts what is not running and healthy, and yields the names started.
+
+    When that fails, or the block is interrupted, they are stopped again; after an error in the block they stay.
+    """
+    planned = services.all_services(instance)
+    before = set(processes.running(planned))
+    all_up = False
     try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        stop_all(instance, only=set(started))
+        well = len(before) == len(planned) and all(service.healthy() for service in planned)
+        names = [] if well else _start_missing(instance, planned)
+        all_up = True
+        yield names
+    except BaseException as error:
+        if not (all_up and isinstance(error, Exception)):
+            for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(name, signal.SIG_IGN)  # a second Ctrl-C would leave orphans
+            stop_all(instance, only={service.name for service in planned} - before)
         raise
 
 
@@ -94,19 +99,20 @@ def _is_well(service: Service) -> bool:
 
 def _launch(wanted: list[Service]) -> None:
     for service in wanted:
-        for port in service.ports:
-            if not ports.is_free(port):
-                raise _busy(service, port)
+        _require_free(service)
     children = [(service, processes.start(service)) for service in wanted]
     for service, child in children:
         processes.wait_until_healthy(service, child)
 
 
-def _busy(service: Service, port: int) -> StackError:
-    return StackError(
-        f"port {port}, which {service.name} needs, is taken by {processes.listener(port)}",
-        f"choose another port: set STACK_PORT={_suggestion().api} in .env or the environment (0 takes any free one)",
-    )
+def _require_free(service: Service, spare: tuple[int, ...] = ()) -> None:
+    """Raises StackError for a port of the service that somebody has, apart from the ports to spare: our own."""
+    for port in service.ports:
+        if port not in spare and not ports.is_free(port):
+            raise StackError(
+                f"port {port}, which {service.name} needs, is taken by {processes.listener(port)}",
+                f"choose another: set STACK_PORT={_suggestion().api} in .env or the environment (0 takes any free one)",
+            )
 
 
 def _suggestion() -> Ports:
@@ -114,16 +120,3 @@ def _suggestion() -> Ports:
         if all(ports.is_free(port) for port in Ports(api).all()):
             return Ports(api)
     return ports.pick()
-
-
-@contextmanager
-def _stopping_on_failure(planned: tuple[Service, ...], spare: set[str]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        print("stack: stopping what was started", file=sys.stderr)
-        for service in reversed(planned):
-            found = processes.running([service]).get(service.name)
-            if found is not None and service.name not in spare:
-                processes.stop(service, found)
-        raise

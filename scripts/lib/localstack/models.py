@@ -13,6 +13,8 @@ from localstack.paths import NODE_MODULES, ROOT
 
 PYTHON = ROOT / "workers" / "models.py"
 TYPESCRIPT = ROOT / "tests" / "api" / "database.types.ts"
+# Columns named like a method of pydantic's BaseModel: the field gets a trailing underscore, the alias keeps the name.
+_SHADOWING = re.compile(r"(?m)^(class \w+\(BaseModel\):\n(?: {4}.*\n)*? {4})(schema|json|copy|dict): (.+)$")
 _NOTICE = "Generated from the database by ./scripts/gen-models: do not edit."
 
 
@@ -41,10 +43,11 @@ def main() -> int:
 
 
 def python_models(stack: Instance) -> str:
-    """Pydantic models of every table and view in public, formatted, without aliases that repeat the name."""
+    """Pydantic models of every table and view in public, formatted; aliases only where the name differs."""
     text = f'"""{_NOTICE}"""\n\n{_generate(stack, "python")}'
     text = re.sub(r'^(    (\w+): .+) = Field\(alias="\2"\)$', r"\1", text, flags=re.MULTILINE)
     text = re.sub(r'^(    (\w+): .*)Annotated\[(.+), Field\(alias="\2"\)\](\]?)$', r"\1\3\4", text, flags=re.MULTILINE)
+    text = _SHADOWING.sub(r'\1\2_: \3 = Field(alias="\2")', text)
     ruff = [str(Path(sys.executable).with_name("ruff"))]
     stdin = ["--stdin-filename", str(PYTHON), "-"]
     text = _filter([*ruff, "check", "--quiet", "--fix-only", "--unsafe-fixes", "--select=F401,I,UP", *stdin], text)

@@ -14,8 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
-import psycopg
-from psycopg import sql
 
 from localstack.errors import StackError
 from localstack.instance import ROOT_CLUSTERS, Instance
@@ -76,12 +74,32 @@ def bootstrap(instance: Instance) -> None:
         "authenticator": instance.keys.authenticator_password,
         "supabase_auth_admin": instance.keys.auth_password,
     }
-    with psycopg.connect(instance.database_url("supabase_admin")) as connection:
-        connection.execute(text.encode())
-        for role, password in passwords.items():
-            query = sql.SQL("alter role {} with password {}").format(sql.Identifier(role), sql.Literal(password))
-            connection.execute(query)
+    grants = "".join(f"alter role {role} with password '{password}';\n" for role, password in passwords.items())
+    query(instance, f"begin;\n{text}\n{grants}commit;\n", user="supabase_admin")
     stamp.write_text(wanted)
+
+
+def query(instance: Instance, statements: str, user: str = "postgres") -> list[str]:
+    """Runs SQL by psql and returns the rows as text; psycopg would take longer to load than all of this runs."""
+    command = [str(_bin() / "psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+    done = subprocess.run(
+        command,
+        input=statements,
+        env={
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(instance.ports.database),
+            "PGUSER": user,
+            "PGPASSWORD": instance.password(user),
+            "PGDATABASE": "postgres",
+            "PGOPTIONS": "-c client_min_messages=warning",
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise StackError("a query failed", done.stderr.strip())
+    return done.stdout.splitlines()
 
 
 def remove_cluster(instance: Instance) -> None:
@@ -162,17 +180,24 @@ def _make_cluster(instance: Instance) -> None:
     instance.cluster.mkdir(mode=0o700)
     password_file = instance.cluster / "password"
     password_file.write_text(instance.keys.superuser_password)
-    user = None
-    if os.geteuid() == 0:
-        user = pwd.getpwnam(_SYSTEM_USER).pw_uid
-        os.chown(instance.cluster, user, pwd.getpwnam(_SYSTEM_USER).pw_gid)
-        os.chown(password_file, user, -1)
+    user = pwd.getpwnam(_SYSTEM_USER) if os.geteuid() == 0 else None
+    if user:
+        os.chown(instance.cluster, user.pw_uid, user.pw_gid)
+        os.chown(password_file, user.pw_uid, user.pw_gid)
     partial = instance.cluster / "partial"
     options = ["--username=supabase_admin", f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
     options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions", "--no-sync"]
-    command = [str(_bin() / "initdb"), f"--pgdata={partial}", *options]
-    groups: list[int] | None = None if user is None else []
-    done = subprocess.run(command, check=False, capture_output=True, text=True, user=user, cwd="/", extra_groups=groups)
+    done = subprocess.run(
+        [str(_bin() / "initdb"), f"--pgdata={partial}", *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        close_fds=False,
+        user=user and user.pw_uid,
+        group=user and user.pw_gid,
+        extra_groups=[] if user else None,
+    )
     if done.returncode != 0:
         raise StackError("initdb failed", done.stderr.strip() or done.stdout.strip())
     password_file.unlink()

@@ -1,0 +1,90 @@
+-- Views for frontends: B's query patterns, A's metrics, D's usage. All security_invoker: RLS of the tables below decides.
+
+create view public.recent_conversations with (security_invoker = true) as
+select c.*, (select count(*) from public.messages m where m.conversation_id = c.id) as message_count
+from public.agent_conversations c
+where c.status = 'active';
+comment on view public.recent_conversations is 'Active conversations with message_count. Newest first: ?order=last_message_at.desc.nullslast&limit=10.';
+
+create view public.active_tasks with (security_invoker = true) as
+select t.*, c.title as conversation_title
+from public.tasks t
+left join public.agent_conversations c on c.id = t.agent_conversation_id
+where t.status in ('pending', 'in_progress', 'paused');
+comment on view public.active_tasks is 'Tasks that are not finished, with conversation_title. ?order=priority,created_at.';
+
+create view public.agent_activity with (security_invoker = true) as
+select t.organization_slug, t.agent_slug, t.agent_name, count(*) as task_count,
+  count(*) filter (where t.status = 'completed') as completed_count,
+  count(*) filter (where t.status in ('failed', 'timeout')) as failed_count
+from public.tasks t
+where t.created_at >= now() - interval '7 days'
+group by t.organization_slug, t.agent_slug, t.agent_name;
+comment on view public.agent_activity is 'Tasks of the last seven days by agent, among those the caller may see.';
+
+create view public.project_progress with (security_invoker = true) as
+select p.*, s.total_steps, s.completed_steps, t.total_tasks, t.completed_tasks, d.deliverable_count,
+  case when s.total_steps > 0 then round(100.0 * s.finished_steps / s.total_steps)::integer else 0 end as progress
+from public.projects p
+cross join lateral (
+  select count(*) as total_steps, count(*) filter (where x.status = 'completed') as completed_steps,
+    count(*) filter (where x.status in ('completed', 'skipped')) as finished_steps
+  from public.project_steps x where x.project_id = p.id
+) s
+cross join lateral (
+  select count(*) as total_tasks, count(*) filter (where x.status = 'completed') as completed_tasks
+  from public.tasks x
+  join public.project_steps y on y.id = x.project_step_id
+  where y.project_id = p.id
+) t
+cross join lateral (
+  select count(*) as deliverable_count
+  from public.deliverables x
+  join public.project_steps y on y.id = x.project_step_id
+  where y.project_id = p.id
+) d;
+comment on view public.project_progress is 'Projects with the numbers of their steps, tasks and deliverables, and progress in percent of steps.';
+
+create view public.agent_metrics with (security_invoker = true) as
+select r.organization_slug, r.agent_slug, date_trunc('day', r.created_at) as day, count(*) as run_count,
+  count(*) filter (where r.status = 'completed') as completed_count,
+  count(*) filter (where r.status in ('failed', 'timeout', 'abandoned')) as failed_count,
+  sum(r.total_tokens) as total_tokens, sum(r.total_cost) as total_cost,
+  avg(extract(epoch from r.completed_at - r.created_at)) as average_seconds
+from public.runs r
+group by r.organization_slug, r.agent_slug, date_trunc('day', r.created_at);
+comment on view public.agent_metrics is 'Runs, failures, tokens, cost (US dollars) and mean duration (seconds) by agent and day.';
+
+create view public.performance_logs with (security_invoker = true) as
+select r.id as run_id, r.organization_slug, r.agent_slug, r.task_id, r.attempt, r.status, r.error_code, r.worker_id, r.created_at,
+  extract(epoch from r.created_at - t.created_at) as seconds_until_claimed,
+  extract(epoch from r.completed_at - r.created_at) as seconds_running, r.total_tokens, r.total_cost
+from public.runs r
+left join public.tasks t on t.id = r.task_id;
+comment on view public.performance_logs is 'One row per run: how long it waited and ran (seconds), what it used, how it ended.';
+
+create view public.organization_usage with (security_invoker = true) as
+select md5(o.slug || to_char(m.period_start at time zone 'UTC', 'YYYY-MM'))::uuid as id, o.slug as organization_slug,
+  m.period_start, (m.period_start at time zone 'UTC' + interval '1 month') at time zone 'UTC' as period_end,
+  coalesce(sum(m.runs), 0)::integer as total_runs, coalesce(sum(m.cost), 0) as total_cost, coalesce(sum(m.tokens), 0)::bigint as total_tokens,
+  coalesce(jsonb_object_agg(m.name, m.runs) filter (where m.kind = 'status'), '{}') as runs_by_status,
+  coalesce(jsonb_object_agg(m.name, jsonb_build_object('tokens', m.tokens, 'cost', m.cost)) filter (where m.kind = 'model'), '{}') as usage_details
+from public.organizations o
+join (
+  select r.organization_slug, date_trunc('month', r.created_at at time zone 'UTC') at time zone 'UTC' as period_start,
+    'status' as kind, r.status as name, count(*) as runs, null::numeric as cost, null::numeric as tokens
+  from public.runs r group by 1, 2, 4
+  union all
+  select u.organization_slug, date_trunc('month', u.created_at at time zone 'UTC') at time zone 'UTC', 'model',
+    concat_ws('/', u.agent_slug, u.provider, u.model), null, sum(u.cost), sum(u.input_tokens + u.output_tokens)
+  from public.usage_events u group by 1, 2, 4
+) m on m.organization_slug = o.slug
+where not private.is_client() or o.slug in (select private.my_organizations('admin'))
+group by o.slug, m.period_start;
+comment on view public.organization_usage is
+  'Runs, tokens and cost (US dollars) of an organization by calendar month (UTC), for its admins. Computed from runs and usage_events, so it equals the ledger at all times.';
+
+revoke all on public.recent_conversations, public.active_tasks, public.agent_activity, public.project_progress,
+public.agent_metrics, public.performance_logs, public.organization_usage from anon, authenticated, service_role;
+grant select on public.recent_conversations, public.active_tasks, public.agent_activity, public.project_progress,
+public.agent_metrics, public.performance_logs, public.organization_usage to authenticated, service_role;

@@ -1,0 +1,135 @@
+"""What PostgREST exposes: exactly these tables and functions, and no schema but public."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.helpers import Caller, Tenant, assert_refused, ok
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+ITEMS: dict[str, Any] = {"worker_id": "w", "items": []}
+VERSION: dict[str, Any] = {"deliverable_id": NOBODY}
+MEMBER: dict[str, Any] = {"organization_slug": "none", "user_id": NOBODY}
+
+# A table that is in neither list is a mistake: either it should not be exposed, or its tests are missing.
+VIEWS = {
+    "active_tasks",
+    "agent_activity",
+    "agent_metrics",
+    "organization_usage",
+    "performance_logs",
+    "project_progress",
+    "recent_conversations",
+}
+USER_TABLES = VIEWS | {
+    "agent_conversations",
+    "agent_instances",
+    "agent_logs",
+    "agent_repositories",
+    "agent_versions",
+    "agents",
+    "audit_logs",
+    "container_resources",
+    "conversation_participants",
+    "deliverable_versions",
+    "deliverables",
+    "git_agents",
+    "git_credentials",
+    "input_requests",
+    "marketplace_integrations",
+    "messages",
+    "orchestrator_agents",
+    "organization_invitations",
+    "organization_members",
+    "organizations",
+    "project_steps",
+    "projects",
+    "prompts",
+    "run_steps",
+    "runs",
+    "schedules",
+    "system_logs",
+    "task_assignments",
+    "task_comments",
+    "task_events",
+    "task_methods",
+    "tasks",
+    "usage_events",
+    "users",
+    "workflow_data",
+    "workflow_executions",
+    "workflows",
+}
+TABLES = USER_TABLES | {"workers"}
+
+# name -> arguments with which it can be called. Functions of users that act on their own membership are not a server's.
+SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
+    "agent_card": {"slug": "none"},
+    "cancel_task": {"task_id": NOBODY},
+    "create_deliverable_version": {**VERSION, "content": "text"},
+    "create_invitation": {"organization_slug": "none", "email": "nobody@example.com"},
+    "remove_member": MEMBER,
+    "respond_to_input_request": {"input_request_id": NOBODY, "response": True},
+    "restore_agent_version": {"agent_slug": "none", "version": "1.0.0"},
+    "retry_task": {"task_id": NOBODY},
+    "set_current_deliverable_version": {**VERSION, "version_number": 1},
+    "set_git_credential": {"repository_id": NOBODY, "encrypted_token": "gAAAA" + "x" * 80},
+    "set_member_role": {**MEMBER, "role": "member"},
+    "set_organization_limits": {"organization_slug": "none", "limits": {}},
+}
+USER_FUNCTIONS: dict[str, dict[str, Any]] = {
+    **SHARED_FUNCTIONS,
+    "accept_invitation": {"token": "none"},
+    "create_organization": {"slug": "none", "name": "None"},
+    "leave_organization": {"organization_slug": "none"},
+}
+WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
+    "add_task_events": ITEMS,
+    "claim_tasks": {"worker_id": "w"},
+    "complete_tasks": ITEMS,
+    "exchange_work": {"worker_id": "w", "request_id": NOBODY},
+    "fail_tasks": ITEMS,
+    "heartbeat_tasks": ITEMS,
+    "register_worker": {"worker_id": "w"},
+    "release_tasks": ITEMS,
+    "stop_worker": {"worker_id": "w"},
+}
+
+
+def surface(caller: Caller) -> tuple[set[str], set[str]]:
+    """Return the tables and functions of PostgREST's own description for this caller."""
+    paths = {path.removeprefix("/") for path in ok(caller.get(""))["paths"]} - {""}
+    functions = {path.removeprefix("rpc/") for path in paths if path.startswith("rpc/")}
+    return {path for path in paths if not path.startswith("rpc/")}, functions
+
+
+def test_a_user_is_shown_the_tables_and_functions_of_users(tenant: Tenant) -> None:
+    assert surface(tenant.owner) == (USER_TABLES, set(USER_FUNCTIONS))
+
+
+def test_a_server_is_shown_every_table_and_the_functions_of_workers(operator: Caller) -> None:
+    assert surface(operator) == (TABLES, set(SHARED_FUNCTIONS) | set(WORKER_FUNCTIONS))
+
+
+@pytest.mark.parametrize("schema", ["private", "auth", "archive", "extensions", "pg_catalog", "supabase_migrations"])
+def test_no_schema_but_public_is_served(schema: str, tenant: Tenant, operator: Caller) -> None:
+    for caller in (tenant.owner, operator):
+        for headers in ({"Accept-Profile": schema}, {"Content-Profile": schema}):
+            method = "GET" if "Accept-Profile" in headers else "POST"
+            answer = caller.http.request(method, "/rest/v1/users", json={}, headers={**caller.headers, **headers})
+            assert_refused(answer, 406, "PGRST106", "The schema must be one of the following: public")
+
+
+@pytest.mark.parametrize("name", ["worker_requests", "maintenance", "schema_migrations"])
+def test_tables_of_the_inside_are_not_served(name: str, operator: Caller) -> None:
+    assert_refused(operator.get(name), 404, "42P01", f'relation "public.{name}" does not exist')
+
+
+@pytest.mark.parametrize("name", ["lock_own_task", "my_organizations", "set_updated_at", "reap_tasks", "uid"])
+def test_functions_of_the_inside_are_not_served(name: str, tenant: Tenant, operator: Caller) -> None:
+    for caller in (tenant.owner, operator):
+        answer = caller.rpc(name)
+        assert answer.status_code in {401, 403, 404}, answer.text
+        assert answer.json()["code"] in {"42501", "PGRST202"}
