@@ -37,14 +37,6 @@ from workers.reports import ReportQueue
 Connect = Callable[[], AbstractAsyncContextManager[Backend]]
 T = TypeVar("T")
 
-# How long after its deadline a hanging attempt keeps its lease, and how long leaving may take without the database.
-GRACE_SECONDS = 5.0
-GOODBYE_SECONDS = 10.0
-HEARTBEATS_PER_LEASE = 3
-# How often to ask, while attempts run, whether people have cancelled any.
-LISTEN_SECONDS = 1.5
-CAREFUL_EXCHANGES = 20
-
 
 class Exchange:
     """One worker's conversation with the database, from registering to leaving."""
@@ -69,7 +61,7 @@ class Exchange:
         self._drain_at: float | None = None  # When the running attempts are given back; None while working.
         self._leave_at: float | None = None  # When to leave although things are unsaid.
         self._poll_at = 0.0
-        self._listen_at = 0.0
+        self._ask_at = 0.0  # When to ask, while attempts run, whether people have cancelled any.
         self._careful = 0  # How many exchanges still carry one item and take one task.
 
     def wake(self) -> None:
@@ -107,7 +99,7 @@ class Exchange:
                 await self._wait_until_due()
                 self._give_back_when_time_is_up()
                 await self._exchange(backend)
-            self._leave_at = self._leave_at or time.monotonic() + GOODBYE_SECONDS
+            self._leave_at = self._leave_at or time.monotonic() + self._options.goodbye_seconds
             await self._insist(lambda: backend.stop_worker(options.worker_id))
 
     def _finished(self) -> bool:
@@ -118,11 +110,14 @@ class Exchange:
     async def _wait_until_due(self) -> None:
         """Wait until somebody has something to say, a poll is due or the drain's time is up."""
         self._listen()
-        times = [self.queue.next_due(self._heartbeat_seconds, GRACE_SECONDS), self._leave_at or self._drain_at]
+        times = [
+            self.queue.next_due(self._heartbeat_seconds, self._options.grace_seconds),
+            self._leave_at or self._drain_at,
+        ]
         if self._wanted_tasks():
             times.append(self._poll_at)
         if self.queue.running:
-            times.append(self._listen_at)
+            times.append(self._ask_at)
         await self._sleep_until(min((at for at in times if at is not None), default=None))
 
     def _listen(self) -> None:
@@ -146,7 +141,7 @@ class Exchange:
         if self._drain_at is None or self._leave_at is not None or time.monotonic() < self._drain_at:
             return
         self._log.info("giving_back", tasks=self.queue.running)
-        self._leave_at = time.monotonic() + GOODBYE_SECONDS
+        self._leave_at = time.monotonic() + self._options.goodbye_seconds
         for lease in self.queue.give_back_all():
             self._agents.stop(lease, "released")
 
@@ -155,17 +150,17 @@ class Exchange:
         options = self._options
         batch = self.queue.take(
             heartbeat_seconds=self._heartbeat_seconds,
-            grace_seconds=GRACE_SECONDS,
+            grace_seconds=self._options.grace_seconds,
             max_items=1 if self._careful else options.max_items,
             max_bytes=options.max_bytes,
         )
         max_tasks = self._wanted_tasks()
         now = time.monotonic()
         polls = max_tasks > 0 and now >= self._poll_at
-        listens = self.queue.running > 0 and now >= self._listen_at
-        if not (batch.items or polls or listens):
+        asks = self.queue.running > 0 and now >= self._ask_at
+        if not (batch.items or polls or asks):
             return
-        self._listen_at = now + LISTEN_SECONDS
+        self._ask_at = now + options.ask_seconds
         request = ExchangeRequest(
             request_id=str(uuid4()),
             report=build_report(batch.items),
@@ -182,7 +177,7 @@ class Exchange:
         except AnswerUnreadable as error:
             # The report was carried out: said again it is answered `lost`. Tasks in the answer wait for their lease.
             self._log.error("answer_unreadable", error=str(error))
-            self._careful = CAREFUL_EXCHANGES
+            self._careful = self._options.careful_exchanges
             self._poll_at = time.monotonic() + options.poll_interval
             self.queue.put_back(batch.items)
         else:
@@ -264,7 +259,7 @@ class Exchange:
 
     @property
     def _heartbeat_seconds(self) -> float:
-        return self._options.lease_seconds / HEARTBEATS_PER_LEASE
+        return self._options.lease_seconds / self._options.heartbeats_per_lease
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until somebody answers; says once that the database is away and once that it is back.

@@ -30,5 +30,10 @@ class ExchangeOptions:
     methods: tuple[str, ...] | None = None
     organizations: tuple[str, ...] | None = None
     once: bool = False
+    heartbeats_per_lease: int = 3
+    careful_exchanges: int = 20  # How many go one by one after an answer that could not be read.
+    ask_seconds: float = 1.5  # How often to ask, while attempts run, whether people have cancelled any.
+    grace_seconds: float = 5.0  # How long after its deadline a hanging attempt keeps its lease.
+    goodbye_seconds: float = 10.0  # How long leaving may take without the database.
     max_items: int = 100
     max_bytes: int = 4_000_000

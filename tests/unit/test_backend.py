@@ -121,6 +121,12 @@ async def test_a_key_that_is_not_accepted_is_refused_naming_the_variable_and_not
 async def test_a_missing_function_says_to_apply_the_migrations() -> None:
     async with backend_on(lambda _seen: error(404, "PGRST202")) as (backend, _):
         with pytest.raises(BackendOutdated, match="apply supabase/migrations"):
+            await backend.register_worker("w1", {})
+
+
+async def test_a_function_that_goes_missing_while_working_is_waited_for() -> None:
+    async with backend_on(lambda _seen: error(404, "PGRST202")) as (backend, _):
+        with pytest.raises(BackendUnavailable, match="apply supabase/migrations"):
             await backend.exchange_work("w1", REQUEST)
 
 

@@ -5,6 +5,8 @@ import json
 import time
 from io import StringIO
 
+import pytest
+
 from tests.unit.fake_backend import FakeBackend, away
 from tests.unit.helpers import echo, running, until
 from workers.backend import ExchangeRequest
@@ -144,6 +146,41 @@ async def test_a_cancelled_task_is_stopped_and_written_no_more() -> None:
     assert task.result == {}
     line = next(line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == "task")
     assert line["outcome"] == "cancelled"
+
+
+async def test_a_worker_without_a_free_slot_still_hears_of_a_cancellation() -> None:
+    backend = FakeBackend()
+    task = backend.add_task()
+    stopped = asyncio.Event()
+
+    async def silent(_job: Job) -> Completion:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+        return Completion(response="")
+
+    # The lease is long, so no heartbeat is due, and every slot is taken, so nothing is polled for.
+    async with running(backend, {"echo": silent}, concurrency=1, lease_seconds=600, ask_seconds=0.1):
+        await until(lambda: task.status == "in_progress")
+        backend.cancel(task)
+        await asyncio.wait_for(stopped.wait(), 2)
+    assert task.result == {}
+
+
+async def test_a_worker_with_nothing_to_say_leaves_at_once_when_the_database_is_away() -> None:
+    backend = FakeBackend()
+
+    async def cut_off() -> None:
+        async with running(backend, drain_seconds=30.0, goodbye_seconds=30.0):
+            backend.before = away
+            seen = len(backend.requests)
+            await until(lambda: len(backend.requests) > seen)
+
+    began = time.monotonic()
+    with pytest.raises(BackendUnavailable):
+        await cut_off()
+    assert time.monotonic() - began < 5
 
 
 async def test_an_attempt_past_its_time_fails_as_timeout_and_may_be_retried() -> None:
