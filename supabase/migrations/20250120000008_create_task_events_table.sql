@@ -19,7 +19,7 @@ create table public.task_events (
 
 comment on table public.task_events is 'Append-only trail of a task: status, progress, message, partial (streamed text in data.text), tool, log. Kept in step with tasks by triggers.';
 comment on column public.task_events.sequence is '1, 2, 3, … within the task, without gaps.';
-comment on column public.task_events.data is 'status: {from, to, error_code?}; progress: {progress}; partial: {text}, to be concatenated per attempt.';
+comment on column public.task_events.data is 'status: {from, to, error_code?}; progress: {progress}; partial: {text}, to be joined after the last status event to in_progress.';
 
 -- Triggers -----------------------------------------------------------------------------------------------------------
 

@@ -88,3 +88,47 @@ revoke all on public.recent_conversations, public.active_tasks, public.agent_act
 public.agent_metrics, public.performance_logs, public.organization_usage from anon, authenticated, service_role;
 grant select on public.recent_conversations, public.active_tasks, public.agent_activity, public.project_progress,
 public.agent_metrics, public.performance_logs, public.organization_usage to authenticated, service_role;
+
+-- An organization's first pages, for its admins. The planner takes the policy and the filter for independent, expects almost
+-- no rows, and would read and sort the whole organization; here it must walk the index that has the order already.
+
+create function public.organization_tasks(organization_slug text, before timestamptz default 'infinity', page_size integer default 20)
+returns setof public.tasks
+language sql stable security invoker set search_path = '' set enable_sort = off set enable_bitmapscan = off
+as $$
+  select t.* from public.tasks t
+  where t.organization_slug = organization_tasks.organization_slug and t.created_at < before
+  order by t.created_at desc
+  limit least(greatest(page_size, 0), 1000);
+$$;
+comment on function public.organization_tasks(text, timestamptz, integer) is
+  'The newest tasks of an organization that the caller may see, newest first; the next page begins before the created_at of the last row.';
+revoke execute on function public.organization_tasks(text, timestamptz, integer) from public, anon, authenticated;
+grant execute on function public.organization_tasks(text, timestamptz, integer) to authenticated, service_role;
+
+create function public.organization_active_tasks(organization_slug text, page_size integer default 20)
+returns setof public.active_tasks
+language sql stable security invoker set search_path = '' set enable_sort = off set enable_bitmapscan = off
+as $$
+  select t.* from public.active_tasks t
+  where t.organization_slug = organization_active_tasks.organization_slug
+  order by t.priority, t.created_at
+  limit least(greatest(page_size, 0), 1000);
+$$;
+comment on function public.organization_active_tasks(text, integer) is 'The unfinished tasks of an organization that the caller may see, by priority and age.';
+revoke execute on function public.organization_active_tasks(text, integer) from public, anon, authenticated;
+grant execute on function public.organization_active_tasks(text, integer) to authenticated, service_role;
+
+create function public.organization_conversations(organization_slug text, before timestamptz default 'infinity', page_size integer default 20)
+returns setof public.recent_conversations
+language sql stable security invoker set search_path = '' set enable_sort = off set enable_bitmapscan = off
+as $$
+  select c.* from public.recent_conversations c
+  where c.organization_slug = organization_conversations.organization_slug and c.last_message_at < before
+  order by c.last_message_at desc
+  limit least(greatest(page_size, 0), 1000);
+$$;
+comment on function public.organization_conversations(text, timestamptz, integer) is
+  'The conversations of an organization that the caller may see, those with the newest message first; the next page begins before the last_message_at of the last row.';
+revoke execute on function public.organization_conversations(text, timestamptz, integer) from public, anon, authenticated;
+grant execute on function public.organization_conversations(text, timestamptz, integer) to authenticated, service_role;

@@ -44,8 +44,8 @@ select pg_temp.bench_user(i % 110000), 'user', 'agent', 'Message ' || i from gen
 alter table public.messages enable trigger user;
 
 alter table public.projects disable trigger user;
-insert into public.projects (organization_slug, user_id, conversation_id, name, status)
-select c.organization_slug, c.user_id, c.id, c.title, 'planning' from public.agent_conversations c;
+insert into public.projects (organization_slug, user_id, conversation_id, name, status, created_at)
+select c.organization_slug, c.user_id, c.id, c.title, 'planning', c.last_message_at from public.agent_conversations c;
 alter table public.projects enable trigger user;
 
 create temporary table bench_indexes as

@@ -33,6 +33,7 @@ def service(instance: Instance) -> Service:
         "unix_socket_directories": "",
         "log_line_prefix": "%m [%p] %u ",
         "timezone": "UTC",
+        "random_page_cost": "1.1",  # as hosted Supabase: the planner is to think of solid-state disks
         "extension_control_path": f"{instance.cluster}:$system",
     }
     if os.environ.get("STACK_FSYNC") == "off":

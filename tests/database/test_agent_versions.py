@@ -1,0 +1,344 @@
+"""Versions of agents, what restores them, and what follows from an agent: resources and marketplaces."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.database.kit import AGENT, Row, Session, Tenant, World, in_parallel, new_name, refused, when_it_waited
+
+ENDPOINT = {"url": "https://example.com/agent", "method": "POST"}
+CHANGES: dict[str, Any] = {
+    "name": "Author",
+    "description": "Writes more.",
+    "department": "letters",
+    "tags": ["seo"],
+    "io_schema": {"input": {"type": "object"}},
+    "capabilities": ["writing", "editing"],
+    "context": "You write more.",
+    "llm_config": {"provider": "openai", "model": "other-model"},
+    "metadata": {"license": "MIT"},
+    "framework": "crewai",
+    "build_type": "visual",
+}
+NO_CONFIGURATION: dict[str, Any] = {
+    "status": "inactive",
+    "container_id": "c1",
+    "deployed_at": "2026-01-01",
+    "resource_limits": {"cpu": 1},
+}
+
+
+def version(tenant: Tenant, agent: str) -> str:
+    return str(tenant.world.admin.value("select version from public.agents where slug = %s", agent))
+
+
+def versions(tenant: Tenant, agent: str, schema: str = "public") -> list[str]:
+    rows = tenant.world.admin.rows(
+        f"select version from {schema}.agent_versions where agent_slug = %s"
+        " order by string_to_array(version, '.')::integer[]",
+        agent,
+    )
+    return [row["version"] for row in rows]
+
+
+def restore(session: Session, agent: str, wanted: str) -> Row:
+    row: Row = session.call("restore_agent_version", agent_slug=agent, version=wanted)
+    return row
+
+
+@pytest.mark.parametrize("column", CHANGES)
+def test_a_changed_configuration_gets_the_next_patch_number(scene: World, column: str) -> None:
+    tenant = scene.tenant()
+    tenant.owner.update("agents", {"slug": tenant.agent}, **{column: CHANGES[column]})
+    assert version(tenant, tenant.agent) == "1.0.1"
+    assert versions(tenant, tenant.agent) == ["1.0.0", "1.0.1"]
+
+
+@pytest.mark.parametrize("column", NO_CONFIGURATION)
+def test_a_changed_state_is_no_new_version(scene: World, column: str) -> None:
+    tenant = scene.tenant()
+    tenant.world.service.update("agents", {"slug": tenant.agent}, **{column: NO_CONFIGURATION[column]})
+    tenant.world.service.update("agents", {"slug": tenant.agent}, name=AGENT["name"], description="Writes.")
+    assert (version(tenant, tenant.agent), versions(tenant, tenant.agent)) == ("1.0.0", ["1.0.0"])
+
+
+@pytest.mark.parametrize("higher", ["1.0.1", "1.1.0", "2.0.0", "1.0.10", "1.10.0", "10.0.0"])
+def test_a_higher_version_is_taken_as_sent(tenant: Tenant, higher: str) -> None:
+    tenant.owner.update("agents", {"slug": tenant.agent}, name="Author", version=higher)
+    assert versions(tenant, tenant.agent) == ["1.0.0", higher]
+    tenant.owner.update("agents", {"slug": tenant.agent}, name="Writer")
+    major, minor, patch = higher.split(".")
+    assert version(tenant, tenant.agent) == f"{major}.{minor}.{int(patch) + 1}"
+
+
+@pytest.mark.parametrize("lower", ["1.9.9", "1.10.2", "0.99.99", "1.2.10"])
+@pytest.mark.parametrize("caller", ["owner", "service"])
+def test_a_lower_version_is_refused_to_everybody(scene: World, lower: str, caller: str) -> None:
+    tenant = scene.tenant()
+    agent = tenant.add_agent(version="1.10.3")
+    session = tenant.owner if caller == "owner" else scene.service
+    with refused("22023", "version_must_rise"):
+        session.update("agents", {"slug": agent}, version=lower, name="Author")
+    assert versions(tenant, agent) == ["1.10.3"]
+
+
+def test_a_version_is_the_configuration_and_who_made_it(tenant: Tenant) -> None:
+    developer = tenant.join("developer")
+    developer.update("agents", {"slug": tenant.agent}, tags=["seo"], metadata={"a": [1]})
+    first, second = tenant.owner.rows("select * from public.agent_versions order by created_at, version")
+    assert second["configuration"] == {
+        **AGENT,
+        "tags": ["seo"],
+        "metadata": {"a": [1]},
+        "endpoint": None,
+        "framework": None,
+        "build_type": None,
+    }
+    assert (first["created_by"], str(second["created_by"])) == (None, developer.id)
+    tenant.world.admin.execute("delete from auth.users where id = %s", developer.id)
+    assert [r["created_by"] for r in tenant.owner.rows("select created_by from public.agent_versions")] == [None, None]
+
+
+def test_a_version_does_not_change(tenant: Tenant) -> None:
+    for column, value in {"configuration": {}, "version": "9.0.0", "agent_slug": "x", "created_at": "2030-01-01"}.items():
+        with refused("PT409", "append_only"):
+            tenant.world.service.update("agent_versions", {"agent_slug": tenant.agent}, **{column: value})
+        with refused("42501"):
+            tenant.owner.update("agent_versions", {"agent_slug": tenant.agent}, **{column: value})
+
+
+def test_the_last_ten_are_kept_and_the_rest_archived(tenant: Tenant) -> None:
+    for n in range(1, 13):
+        tenant.world.service.update("agents", {"slug": tenant.agent}, name=f"Writer {n}")
+    assert versions(tenant, tenant.agent) == [f"1.0.{n}" for n in range(3, 13)]
+    assert versions(tenant, tenant.agent, "archive") == ["1.0.0", "1.0.1", "1.0.2"]
+    archived = tenant.world.admin.rows(
+        "select configuration ->> 'name' as name from archive.agent_versions where agent_slug = %s order by version",
+        tenant.agent,
+    )
+    assert [row["name"] for row in archived] == ["Writer", "Writer 1", "Writer 2"]
+    for session in (tenant.owner, tenant.world.service):
+        with refused("42501"):
+            session.rows("select from archive.agent_versions")
+
+
+# Restoring
+
+
+def test_a_restored_configuration_is_a_new_version(tenant: Tenant) -> None:
+    before = tenant.owner.row("select * from public.agents where slug = %s", tenant.agent)
+    developer = tenant.join("developer")
+    developer.update("agents", {"slug": tenant.agent}, **CHANGES)
+    developer.update("agents", {"slug": tenant.agent}, status="inactive")
+    for _ in range(2):  # the second call finds nothing to do
+        restored = restore(developer, tenant.agent, "1.0.0")
+        assert restored["version"] == "1.0.2"
+        assert restored["status"] == "inactive"
+        assert {c: restored[c] for c in CHANGES} == {c: before[c] for c in CHANGES}
+    assert versions(tenant, tenant.agent) == ["1.0.0", "1.0.1", "1.0.2"]
+
+
+def test_restoring_the_version_in_force_changes_nothing(tenant: Tenant) -> None:
+    tenant.owner.update("agents", {"slug": tenant.agent}, name="Author")
+    assert restore(tenant.owner, tenant.agent, "1.0.1")["version"] == "1.0.1"
+    assert versions(tenant, tenant.agent) == ["1.0.0", "1.0.1"]
+
+
+@pytest.mark.parametrize("role", ["viewer", "member"])
+def test_who_may_not_change_an_agent_does_not_restore_it(tenant: Tenant, role: str) -> None:
+    tenant.owner.update("agents", {"slug": tenant.agent}, name="Author")
+    with refused("42501", "not_allowed"):
+        restore(tenant.join(role), tenant.agent, "1.0.0")
+    assert version(tenant, tenant.agent) == "1.0.1"
+
+
+def test_what_the_caller_does_not_see_is_not_found(tenant: Tenant) -> None:
+    stranger = tenant.world.tenant().owner
+    for session, agent, wanted in (
+        (stranger, tenant.agent, "1.0.0"),
+        (tenant.owner, tenant.agent, "9.9.9"),
+        (tenant.owner, "no-such-agent", "1.0.0"),
+    ):
+        with refused("PT404", "version_not_found"):
+            restore(session, agent, wanted)
+
+
+def test_a_developer_of_one_of_two_organizations_restores_nothing(world: World, tenant: Tenant) -> None:
+    other = world.tenant()
+    shared = tenant.add_agent(organization_slug=[tenant.slug, other.slug])
+    developer = tenant.join("developer")
+    world.service.update("agents", {"slug": shared}, name="Author")
+    with refused("42501", "not_allowed"):
+        restore(developer, shared, "1.0.0")
+    other.join("developer", developer)
+    assert restore(developer, shared, "1.0.0")["name"] == "Writer"
+
+
+def test_of_many_who_restore_at_once_one_makes_the_version(tenant: Tenant) -> None:
+    tenant.owner.update("agents", {"slug": tenant.agent}, name="Author")
+    results = in_parallel([tenant.owner] * 8, lambda s: restore(s, tenant.agent, "1.0.0")["version"])
+    assert results == ["1.0.2"] * 8
+    assert versions(tenant, tenant.agent) == ["1.0.0", "1.0.1", "1.0.2"]
+
+
+def test_a_restore_that_waited_for_a_change_comes_after_it(tenant: Tenant) -> None:
+    tenant.owner.update("agents", {"slug": tenant.agent}, name="Author")
+
+    def change(session: Session) -> None:
+        session.connection.execute("update public.agents set name = 'Editor' where slug = %s", [tenant.agent])
+
+    restored = when_it_waited(tenant.owner, change, tenant.owner, lambda s: restore(s, tenant.agent, "1.0.0"))
+    assert (restored["version"], restored["name"]) == ("1.0.3", "Writer")
+
+
+def test_a_version_of_another_type_is_restored_whole_or_refused_plainly(tenant: Tenant) -> None:
+    tenant.world.service.update(
+        "agents", {"slug": tenant.agent}, agent_type="api", endpoint=ENDPOINT, llm_config=None
+    )
+    try:
+        restored = restore(tenant.world.service, tenant.agent, "1.0.0")
+        assert (restored["agent_type"], restored["endpoint"]) == ("context", None)
+    except psycopg.Error as error:
+        assert error.sqlstate in {"PT409", "22023"}  # noqa: PT017 - either is right
+
+
+def test_a_change_at_the_last_patch_number_is_refused_plainly(tenant: Tenant) -> None:
+    agent = tenant.add_agent(version="1.0.999999999")
+    with refused("22023"):
+        tenant.owner.update("agents", {"slug": agent}, name="Author")
+    assert tenant.owner.update("agents", {"slug": agent}, name="Author", version="1.1.0") == 1
+
+
+# Resources
+
+TIERS = {"basic": (1, 2048, "shared"), "pro": (4, 8192, "shared"), "enterprise": (16, 32768, "isolated")}
+
+
+def resources(world: World, agent: str) -> tuple[str, tuple[int, int, str]]:
+    row = world.admin.row("select * from public.container_resources where agent_slug = %s", agent)
+    return row["subscription_tier"], (row["cpu_limit"], row["memory_limit_mb"], row["network_isolation"])
+
+
+def set_tier(tenant: Tenant, tier: str) -> None:
+    tenant.world.service.update("organizations", {"slug": tenant.slug}, subscription_tier=tier)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_resources_follow_the_organizations_tier(tenant: Tenant, tier: str) -> None:
+    assert resources(tenant.world, tenant.agent) == ("basic", TIERS["basic"])
+    set_tier(tenant, tier)
+    later = tenant.add_agent()
+    assert resources(tenant.world, tenant.agent) == resources(tenant.world, later) == (tier, TIERS[tier])
+    set_tier(tenant, "basic")
+    assert resources(tenant.world, tenant.agent) == ("basic", TIERS["basic"])
+
+
+def test_of_several_organizations_the_highest_tier_counts(world: World, tenant: Tenant) -> None:
+    other = world.tenant()
+    set_tier(other, "enterprise")
+    shared = tenant.add_agent(organization_slug=[tenant.slug, other.slug])
+    assert resources(world, shared)[0] == "enterprise"
+    set_tier(other, "pro")
+    assert resources(world, shared)[0] == "pro"
+    world.service.update("agents", {"slug": shared}, organization_slug=[tenant.slug])
+    assert resources(world, shared)[0] == "basic"
+
+
+def test_resources_of_a_private_agent_follow_its_user(tenant: Tenant) -> None:
+    maker = tenant.join("developer")
+    set_tier(tenant, "enterprise")
+    private = tenant.add_agent(organization_slug=[], owner_user_id=maker.id)
+    assert resources(tenant.world, private)[0] == "basic"
+    tenant.world.service.update("users", {"id": maker.id}, subscription_tier="pro")
+    assert resources(tenant.world, private) == ("pro", TIERS["pro"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "constraint"),
+    [
+        ({"cpu_limit": 2}, "check_resource_limits"),
+        ({"memory_limit_mb": 8192}, "check_resource_limits"),
+        ({"network_isolation": "isolated"}, "check_network_isolation"),
+        ({"subscription_tier": "pro"}, "check_resource_limits"),
+    ],
+    ids=str,
+)
+def test_resources_that_do_not_fit_the_tier_are_refused(scene: World, columns: Row, constraint: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        scene.service.update("container_resources", {"agent_slug": scene.tenant().agent}, **columns)
+    assert caught.value.diag.constraint_name == constraint
+
+
+# Marketplaces
+
+
+def publish(session: Session, agent: str, **columns: Any) -> None:
+    with session.transaction() as connection:  # as PostgREST with return=minimal
+        names = ["agent_slug", *columns]
+        connection.execute(
+            f"insert into public.marketplace_integrations ({', '.join(names)})"
+            f" values ({', '.join(['%s'] * len(names))})",
+            [agent, *columns.values()],
+        )
+
+
+def test_a_developer_asks_for_publication_and_withdraws_what_is_not_published(tenant: Tenant) -> None:
+    developer = tenant.join("developer")
+    publish(developer, tenant.agent)
+    found = developer.row("select * from public.marketplace_integrations")
+    assert (found["marketplace_name"], found["status"], found["published_at"]) == ("hyphrki", "pending", None)
+    with refused("23505"):
+        publish(developer, tenant.agent)
+    tenant.world.service.update("marketplace_integrations", {"id": found["id"]}, status="published", published_at="now")
+    assert developer.execute("delete from public.marketplace_integrations") == 0
+    tenant.world.service.update("marketplace_integrations", {"id": found["id"]}, status="error")
+    assert developer.execute("delete from public.marketplace_integrations") == 1
+
+
+@pytest.mark.parametrize("role", ["viewer", "member"])
+def test_others_only_see_where_an_agent_is_published(tenant: Tenant, role: str) -> None:
+    publish(tenant.owner, tenant.agent)
+    reader = tenant.join(role)
+    assert len(reader.rows("select from public.marketplace_integrations")) == 1
+    assert reader.execute("delete from public.marketplace_integrations") == 0
+    with refused("42501"):
+        publish(reader, tenant.agent, marketplace_name="other")
+    assert tenant.world.tenant().owner.rows("select from public.marketplace_integrations") == []
+
+
+def test_a_suspended_user_publishes_nothing(tenant: Tenant) -> None:
+    maker = tenant.join("developer")
+    private = tenant.add_agent(organization_slug=[], owner_user_id=maker.id)
+    tenant.world.service.update("users", {"id": maker.id}, status="suspended")
+    with refused("42501"):
+        publish(maker, private)
+
+
+@pytest.mark.parametrize(
+    ("columns", "constraint"),
+    [
+        ({"status": "published"}, "published_means_published_at"),
+        ({"status": "unpublished"}, "unpublished_means_unpublished_at"),
+        ({"status": "gone"}, "status_is_known"),
+        ({"marketplace_agent_id": "x" * 256}, "names_are_short"),
+        ({"usage_metrics": Jsonb([])}, "usage_metrics_is_an_object"),
+    ],
+    ids=str,
+)
+def test_an_impossible_integration_is_refused(scene: World, columns: Row, constraint: str) -> None:
+    agent = scene.tenant().agent
+    publish(scene.service, agent, marketplace_name=new_name("market"))
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        scene.service.update("marketplace_integrations", {"agent_slug": agent}, **columns)
+    assert caught.value.diag.constraint_name == constraint
+
+
+def test_a_client_says_nothing_but_agent_and_marketplace(tenant: Tenant) -> None:
+    for column, value in {"status": "published", "marketplace_agent_id": "x", "id": str(uuid.uuid4())}.items():
+        with refused("42501"):
+            publish(tenant.owner, tenant.agent, **{column: value})
