@@ -1,0 +1,127 @@
+"""The place where the access matrix is tried: one organization, everybody who may come to it, and its rows, made on demand.
+
+`whose` says whose a row is: a person's (by role), or `colleague`, `shared`, `developers`, `naming <person>`, `organization` and
+`platform`, as access_matrix.md explains them. Where a table names a user, all but the first are the colleague's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from tests.api.helpers import Caller, Json, caller, ok, sign_up, unique
+from tests.stack import Stack
+
+MEMBERS = ("viewer", "member", "developer", "admin", "owner")
+FORMER = ("ex_member", "suspended")
+ROLES = ("anon", "outsider", *MEMBERS, *FORMER, "service_role")
+# What they were before: admins lose more than others could.
+JOINED = {
+    **{role: role for role in MEMBERS},
+    **dict.fromkeys(FORMER, "admin"),
+    **dict.fromkeys(("colleague", "bystander"), "member"),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the rows of a table or view are made, found and changed."""
+
+    row: Callable[[Scene, str], Json]
+    """What a client sends to insert such a row; for a view, the column that finds it."""
+    change: Json | Callable[[str], Json] = field(default_factory=dict)
+    """What an update sends, given a word that no other has."""
+    user: str = ""
+    """The column of the user to whom the row belongs; clients send it only to write in another's name."""
+    server: Callable[[Scene, str], Json] = lambda _scene, _whose: {}
+    """Further columns that only service_role sends."""
+    key: tuple[str, ...] = ("id",)
+    columns: str = "*"
+    make: Callable[[Scene, str], Json] | None = None
+    """Where rows are not simply inserted: makes one and returns it."""
+
+
+@dataclass
+class Scene:
+    """The organization `slug`, the callers by role, and the rows made so far."""
+
+    http: httpx.Client
+    anon_key: str
+    operator: Caller
+    people: dict[str, Caller]
+    slug: str
+    kinds: Mapping[str, Kind]
+    made: dict[tuple[str, str], Json] = field(default_factory=dict)
+
+    def caller(self, role: str) -> Caller:
+        return {"anon": caller(self.http, self.anon_key), "service_role": self.operator}.get(role) or self.people[role]
+
+    def user_id(self, whose: str) -> str:
+        """Return the user to whom such a row belongs."""
+        return self.people[whose if whose in self.people else "colleague"].id
+
+    def named_id(self, whose: str) -> str:
+        """Return the user whom such a row names: that of `naming <person>`, else a bystander."""
+        return self.people[whose.removeprefix("naming ") if whose.startswith("naming ") else "bystander"].id
+
+    def newcomer_id(self) -> str:
+        """Return a new user."""
+        return sign_up(self.http, self.anon_key).id
+
+    def row(self, table: str, whose: str) -> Json:
+        """Return the row that all tests share."""
+        if (table, whose) not in self.made:
+            self.made[table, whose] = self.make(table, whose)
+        return self.made[table, whose]
+
+    def make(self, table: str, whose: str) -> Json:
+        """Make one more such row."""
+        make = self.kinds[table].make
+        return make(self, whose) if make else self.insert(table, self.body(table, whose, "service_role"))
+
+    def insert(self, table: str, body: Json) -> Json:
+        """Insert a row as service_role and return it."""
+        inserted: Json = ok(self.operator.insert(table, body))[0]
+        return inserted
+
+    def delete(self, table: str, **query: str) -> None:
+        ok(self.http.request("DELETE", f"/rest/v1/{table}", params=query, headers=self.operator.headers))
+
+    def body(self, table: str, whose: str, role: str) -> Json:
+        """Return what this caller sends to insert such a row."""
+        kind = self.kinds[table]
+        body = kind.row(self, whose)
+        if role == "service_role":
+            return body | kind.server(self, whose) | ({kind.user: self.user_id(whose)} if kind.user else {})
+        return body | ({kind.user: self.user_id(whose)} if kind.user and whose == "colleague" else {})
+
+    def key(self, table: str, row: Json) -> dict[str, str]:
+        """Return the filter that finds exactly this row."""
+        return {column: f"eq.{row[column]}" for column in self.kinds[table].key}
+
+    def found(self, table: str, row: Json) -> list[Json]:
+        """Return the row as it is now, in a list; an empty list when it is gone."""
+        rows = self.operator.rows(table, select=self.kinds[table].columns, **self.key(table, row))
+        return [{column: value for column, value in row.items() if column != "updated_at"} for row in rows]
+
+
+def furnish(stack: Stack, http: httpx.Client, kinds: Mapping[str, Kind], rows: Iterable[tuple[str, str]]) -> Scene:
+    """Bring everybody together, make the rows while all are members, then remove the one and suspend the other."""
+    operator = caller(http, stack.service_role_key)
+    people = {name: sign_up(http, stack.anon_key) for name in ("outsider", *JOINED)}
+    scene = Scene(http, stack.anon_key, operator, people, unique("org"), kinds)
+    scene.made["organizations", "organization"] = {"slug": scene.slug}
+    ok(people["outsider"].rpc("create_organization", slug=unique("other"), name="Another"))
+    ok(people["owner"].rpc("create_organization", slug=scene.slug, name="The organization"))
+    for name, role in JOINED.items():
+        if name != "owner":
+            member = {"organization_slug": scene.slug, "user_id": people[name].id, "role": role}
+            scene.insert("organization_members", member)
+    for table, whose in rows:
+        scene.row(table, whose)
+    leaver = {"organization_slug": scene.slug, "user_id": people["ex_member"].id}
+    ok(people["owner"].rpc("remove_member", **leaver))
+    ok(operator.update("users", {"status": "suspended"}, id=f"eq.{people['suspended'].id}"))
+    return scene

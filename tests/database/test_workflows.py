@@ -1,0 +1,230 @@
+"""Workflows: versions that only rise, one in force; and executions, which take everything from their workflow."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.database.kit import Row, Session, Tenant, World, in_parallel, refused, when_it_waited
+
+ALL = "select * from public.workflows where organization_slug = %s order by string_to_array(version, '.')::integer[]"
+
+
+def add(session: Session, tenant: Tenant, version: str = "1.0.0", **columns: Any) -> Row:
+    row = {"name": "Publish", "workflow_data": {"steps": []}, "workflow_type": "visual", "framework": "langgraph"}
+    row |= {"organization_slug": tenant.slug, "agent_slug": tenant.agent, "version": version}
+    return session.insert("workflows", **{**row, **columns})
+
+
+def versions(tenant: Tenant) -> list[tuple[str, bool]]:
+    return [(row["version"], row["is_active"]) for row in tenant.owner.rows(ALL, tenant.slug)]
+
+
+def test_a_new_version_takes_over(tenant: Tenant) -> None:
+    developer = tenant.join("developer")
+    first = add(developer, tenant)
+    assert (str(first["created_by"]), first["is_active"]) == (developer.id, True)
+    add(developer, tenant, "1.1.0")
+    add(developer, tenant, "1.10.0", is_active=False)
+    assert versions(tenant) == [("1.0.0", False), ("1.1.0", True), ("1.10.0", False)]
+    assert developer.update("workflows", {"id": first["id"]}, is_active=True) == 1
+    assert versions(tenant) == [("1.0.0", True), ("1.1.0", False), ("1.10.0", False)]
+    assert developer.update("workflows", {"id": first["id"]}, is_active=False) == 1
+    assert [active for _, active in versions(tenant)] == [False] * 3
+
+
+@pytest.mark.parametrize("version", ["1.10.0", "1.9.9", "0.11.0", "1.2.11"])
+@pytest.mark.parametrize("caller", ["owner", "service"])
+def test_versions_only_rise(scene: World, version: str, caller: str) -> None:
+    tenant = scene.tenant()
+    add(tenant.owner, tenant, "1.10.0")
+    with refused("22023", "version_must_rise"):
+        add(tenant.owner if caller == "owner" else scene.service, tenant, version, is_active=False)
+    assert versions(tenant) == [("1.10.0", True)]
+
+
+def test_names_and_agents_have_versions_of_their_own(tenant: Tenant) -> None:
+    add(tenant.owner, tenant, "2.0.0")
+    add(tenant.owner, tenant, "1.0.0", name="Other")
+    add(tenant.owner, tenant, "1.0.0", agent_slug=tenant.add_agent())
+    assert [active for _, active in versions(tenant)] == [True] * 3
+
+
+def test_of_ten_versions_at_once_one_is_in_force_and_it_is_the_highest(tenant: Tenant) -> None:
+    numbers = iter(range(1, 11))
+    results = in_parallel([tenant.owner] * 10, lambda s: add(s, tenant, f"1.0.{next(numbers)}")["version"])
+    refusals = {r.sqlstate for r in results if isinstance(r, psycopg.Error)}
+    assert refusals <= {"22023", "23505"}
+    found = versions(tenant)
+    assert sorted(r for r in results if isinstance(r, str)) == sorted(version for version, _ in found)
+    assert [active for _, active in found] == [False] * (len(found) - 1) + [True]
+
+
+def test_a_version_that_waited_for_a_higher_one_is_refused(tenant: Tenant) -> None:
+    def insert(session: Session, version: str) -> None:
+        session.connection.execute(
+            "insert into public.workflows (organization_slug, agent_slug, name, workflow_data, workflow_type, framework,"
+            " version, is_active) values (%s, %s, 'Publish', '{}', 'code', 'agno', %s, false)",
+            [tenant.slug, tenant.agent, version],
+        )
+
+    def late(session: Session) -> None:
+        with session.transaction():
+            insert(session, "1.5.0")
+
+    error = when_it_waited(tenant.owner, lambda s: insert(s, "2.0.0"), tenant.owner, late)
+    assert isinstance(error, psycopg.Error)
+    assert error.diag.message_primary == "version_must_rise"
+
+
+def test_of_ten_who_choose_a_version_at_once_none_meets_a_deadlock(tenant: Tenant) -> None:
+    ids = [add(tenant.owner, tenant, f"1.0.{n}", is_active=False)["id"] for n in range(5)]
+    chosen = iter(ids * 2)
+    results = in_parallel([tenant.owner] * 10, lambda s: s.update("workflows", {"id": next(chosen)}, is_active=True))
+    assert {r.sqlstate for r in results if isinstance(r, psycopg.Error)} <= {"23505"}
+    assert [active for _, active in versions(tenant)].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("workflow_data", {"changed": True}),
+        ("version", "2.0.0"),
+        ("name", "Other"),
+        ("agent_slug", "x"),
+        ("organization_slug", "demo-org"),
+        ("workflow_type", "code"),
+        ("framework", "n8n"),
+    ],
+)
+def test_what_a_version_says_does_not_change(scene: World, column: str, value: Any) -> None:
+    tenant = scene.tenant()
+    workflow = add(tenant.owner, tenant)
+    with refused("PT409", "version_is_immutable"):
+        scene.service.update("workflows", {"id": workflow["id"]}, **{column: value})
+    with refused("42501"):
+        tenant.owner.update("workflows", {"id": workflow["id"]}, **{column: value})
+    assert tenant.owner.update("workflows", {"id": workflow["id"]}, description="D") == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "constraint"),
+    [
+        ({"version": "1.0"}, "version_is_semantic"),
+        ({"version": "v1.0.0"}, "version_is_semantic"),
+        ({"workflow_type": "other"}, "workflow_type_is_known"),
+        ({"framework": "other"}, "framework_is_known"),
+        ({"name": " "}, "name_is_not_blank"),
+        ({"workflow_data": Jsonb([])}, "workflow_data_is_an_object"),
+    ],
+    ids=str,
+)
+def test_a_malformed_workflow_is_refused(scene: World, columns: Row, constraint: str) -> None:
+    tenant = scene.tenant()
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        add(tenant.owner, tenant, **columns)
+    assert caught.value.diag.constraint_name == constraint
+
+
+def test_a_workflow_is_of_an_agent_of_its_organization(world: World, tenant: Tenant) -> None:
+    for agent in (world.tenant().agent, "no-such-agent"):
+        with refused("PT404", "agent_not_found"):
+            add(tenant.owner, tenant, agent_slug=agent)
+    for role in ("viewer", "member"):
+        with refused("42501"):
+            add(tenant.join(role), tenant)
+    with refused("42501"):
+        add(tenant.owner, tenant, organization_slug=world.tenant().slug)
+
+
+# Executions
+
+
+def start(session: Session, workflow: Row, **columns: Any) -> Row:
+    return session.insert("workflow_executions", workflow_id=workflow["id"], **columns)
+
+
+def test_a_members_execution_takes_everything_from_its_workflow(tenant: Tenant) -> None:
+    workflow = add(tenant.owner, tenant)
+    member = tenant.join("member")
+    row = start(member, workflow, execution_data={"input": 1}, max_retries=1, timeout_at="2030-01-01")
+    assert (row["organization_slug"], row["agent_slug"], str(row["created_by"])) == (
+        tenant.slug,
+        tenant.agent,
+        member.id,
+    )
+    assert (row["status"], row["retry_count"], row["started_at"]) == ("queued", 0, None)
+
+
+@pytest.mark.parametrize("column", ["organization_slug", "agent_slug", "created_by", "correlation_id", "retry_count"])
+def test_a_client_fills_none_of_it(scene: World, column: str) -> None:
+    tenant = scene.tenant()
+    with refused("42501"):
+        start(tenant.owner, add(tenant.owner, tenant), **{column: "1"})
+
+
+def test_a_server_cannot_start_it_elsewhere(tenant: Tenant) -> None:
+    other = tenant.world.tenant()
+    workflow = add(tenant.owner, tenant)
+    row = start(tenant.world.service, workflow, organization_slug=other.slug, agent_slug=other.agent)
+    assert (row["organization_slug"], row["agent_slug"], row["created_by"]) == (tenant.slug, tenant.agent, None)
+
+
+def test_who_may_not_start_an_execution(tenant: Tenant) -> None:
+    workflow = add(tenant.owner, tenant)
+    with refused("42501", "not_allowed"):
+        start(tenant.join("viewer"), workflow)
+    with refused("PT404", "workflow_not_found"):
+        start(tenant.world.tenant().owner, workflow)
+    with refused("PT404", "workflow_not_found"):
+        start(tenant.owner, {"id": uuid.uuid4()})
+
+
+def test_an_execution_is_seen_by_whoever_started_it_and_admins(tenant: Tenant) -> None:
+    workflow = add(tenant.owner, tenant)
+    member = tenant.join("member")
+    tenant.world.service.insert("workflow_executions", workflow_id=workflow["id"], created_by=member.id)
+    seen = {
+        name: len(session.rows("select from public.workflow_executions"))
+        for name, session in {
+            "starter": member,
+            "admin": tenant.join("admin"),
+            "owner": tenant.owner,
+            "developer": tenant.join("developer"),
+            "stranger": tenant.world.tenant().owner,
+        }.items()
+    }
+    assert seen == {"starter": 1, "admin": 1, "owner": 1, "developer": 0, "stranger": 0}
+
+
+def test_a_parent_is_an_execution_of_the_same_organization_that_the_caller_sees(world: World, tenant: Tenant) -> None:
+    other = world.tenant()
+    member = tenant.join("member", other.join("member"))
+    workflow = add(tenant.owner, tenant)
+    own = start(member, workflow)
+    assert start(member, workflow, parent_execution_id=own["id"])["parent_execution_id"] == own["id"]
+    colleagues = start(tenant.owner, workflow)
+    elsewhere = start(member, add(other.owner, other))
+    for parent in (colleagues["id"], elsewhere["id"], uuid.uuid4()):
+        with pytest.raises(psycopg.Error) as caught:
+            start(member, workflow, parent_execution_id=parent)
+        assert caught.value.sqlstate in {"42501", "PT404"}
+
+
+def test_correlation_ids_are_unique(tenant: Tenant) -> None:
+    workflow = add(tenant.owner, tenant)
+    first, second = (start(tenant.world.service, workflow) for _ in range(2))
+    assert first["correlation_id"] != second["correlation_id"]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        start(tenant.world.service, workflow, correlation_id=first["correlation_id"])
+
+
+@pytest.mark.parametrize("max_retries", [-1, 101])
+def test_max_retries_is_small(scene: World, max_retries: int) -> None:
+    tenant = scene.tenant()
+    with refused("23514"):
+        start(scene.service, add(scene.service, tenant), max_retries=max_retries)
