@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import httpx
@@ -22,6 +23,7 @@ from workers.errors import (
     BackendOutdated,
     BackendRefused,
     BackendRejected,
+    BackendTooLarge,
     BackendUnavailable,
 )
 from workers.lenient import read_damaged_json
@@ -127,6 +129,8 @@ class _SupabaseBackend:
             return BackendUnavailable(summary)
         if failure.status in {408, 425, 429}:
             return BackendUnavailable(summary)
+        if failure.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or failure.code.startswith("54"):
+            return BackendTooLarge(failure.token or failure.code, f"{summary} {failure.detail}".strip())
         return BackendRejected(failure.token or failure.code, f"{summary} {failure.detail}".strip())
 
 

@@ -8,7 +8,8 @@
     │   ├── BackendUnavailable    no answer, or a passing fault: send the same request again
     │   ├── BackendRefused        the key is not accepted
     │   ├── BackendRejected       the database read the request and refused it
-    │   │   └── BackendOutdated   a function is missing: the migrations are not applied
+    │   │   ├── BackendOutdated   a function is missing: the migrations are not applied
+    │   │   └── BackendTooLarge   the request or its answer is too large: ask for less at once
     │   └── AnswerUnreadable      the request was carried out, its answer cannot be read
     └── TaskFailure               an attempt ends as failed, with a stable code for people and programs
 """
@@ -80,6 +81,10 @@ class BackendRejected(BackendError):
 
 class BackendOutdated(BackendRejected):
     """The database does not have the function that was called."""
+
+
+class BackendTooLarge(BackendRejected):
+    """The request, or the answer it asks for, is more than the database puts into one piece."""
 
 
 class AnswerUnreadable(BackendError):

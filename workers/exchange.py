@@ -30,7 +30,7 @@ from workers.contract import (
     build_report,
     failed,
 )
-from workers.errors import AnswerUnreadable, BackendRejected, BackendUnavailable, TaskFailure
+from workers.errors import AnswerUnreadable, BackendRejected, BackendTooLarge, BackendUnavailable, TaskFailure
 from workers.ports import Agents, ExchangeOptions
 from workers.reports import ReportQueue
 
@@ -186,14 +186,14 @@ class Exchange:
     def _refused(self, items: tuple[ReportItem, ...], error: BackendRejected) -> None:
         """Find the item that the database refuses a whole exchange for, by sending one at a time."""
         self._log.error("exchange_refused", error=str(error), items=len(items))
-        if not items:
+        if not items and not isinstance(error, BackendTooLarge):
             raise error
         self._poll_at = time.monotonic() + self._options.poll_interval
-        if len(items) > 1:
-            self._careful = max(self._careful, len(items))
+        if len(items) == 1:
+            self._invalid(items[0], error.token)
+        else:
+            self._careful = max(len(items), self._options.careful_exchanges)
             self.queue.put_back(items)
-            return
-        self._invalid(items[0], error.token)
 
     def _apply(self, answer: ExchangeAnswer, items: tuple[ReportItem, ...], asked: int) -> None:
         sent = {(item.kind, item.lease.task_id): item for item in items}

@@ -132,6 +132,42 @@ comment on function private.limits_are_numbers(jsonb) is 'True when settings.lim
 revoke execute on function private.limits_are_numbers(jsonb) from public;
 grant execute on function private.limits_are_numbers(jsonb) to authenticated, service_role;
 
+create function private.json_is_plain(value jsonb) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select value is null or (
+    not value @? 'strict $.**{65}'
+    and not exists (
+      select from jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') n (item)
+      where abs(n.item::numeric) > 1e308 or scale(n.item::numeric) > 400
+    )
+  );
+$$;
+comment on function private.json_is_plain(jsonb) is
+  'True for JSON at most 64 levels deep whose numbers are at most 1e308 with at most 400 decimals: others are short here and gigabytes when printed.';
+revoke execute on function private.json_is_plain(jsonb) from public;
+grant execute on function private.json_is_plain(jsonb) to authenticated, service_role;
+
+create function private.check_json() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_row constant jsonb := to_jsonb(new);
+  v_column text;
+begin
+  foreach v_column in array tg_argv loop
+    if not private.json_is_plain(v_row -> v_column) then
+      raise exception using errcode = '22023', message = 'json_not_plain',
+        detail = format('%s has a number beyond 1e308 or with more than 400 decimals, or more than 64 levels.', v_column),
+        hint = 'Send such numbers as text, and flatter JSON.';
+    end if;
+  end loop;
+  return new;
+end;
+$$;
+comment on function private.check_json() is 'Before insert and update: refuses JSON that is not plain (private.json_is_plain) in the columns that the arguments name.';
+revoke execute on function private.check_json() from public;
+
 -- Table --------------------------------------------------------------------------------------------------------------
 
 create table public.organizations (
@@ -166,6 +202,8 @@ create index idx_organizations_subscription_tier on public.organizations (subscr
 -- Organizations a user created (foreign key).
 create index organizations_created_by_idx on public.organizations (created_by);
 
+create trigger check_json before insert or update of settings on public.organizations
+for each row execute function private.check_json('settings');
 create trigger set_updated_at before update on public.organizations
 for each row execute function public.set_updated_at();
 

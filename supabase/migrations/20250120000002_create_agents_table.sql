@@ -120,6 +120,8 @@ create index idx_agents_framework on public.agents (framework) where framework i
 create trigger set_updated_at before update on public.agents
 for each row execute function public.set_updated_at();
 
+create trigger check_json before insert or update of io_schema, endpoint, llm_config, metadata on public.agents
+for each row execute function private.check_json('io_schema', 'endpoint', 'llm_config', 'metadata');
 create function private.enforce_limit(organization_slug text, limit_name text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -112,5 +112,5 @@ using (id = (select auth.uid()));
 
 create policy "Users change their own profile" on public.users
 for update to authenticated
-using (id = (select auth.uid()))
-with check (id = (select auth.uid()));
+using (id = (select private.my_active_id()))
+with check (id = (select private.my_active_id()));

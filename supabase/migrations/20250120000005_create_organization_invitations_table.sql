@@ -27,6 +27,21 @@ create index organization_invitations_accepted_by_idx on public.organization_inv
 create trigger set_updated_at before update on public.organization_invitations
 for each row execute function public.set_updated_at();
 
+create function private.withdraw_invitations() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.organization_invitations i
+  where i.organization_slug = old.organization_slug and i.invited_by = old.user_id and i.accepted_at is null
+    and (tg_op = 'DELETE' or private.role_rank(new.role) < greatest(private.role_rank('admin'), private.role_rank(i.role)));
+  return null;
+end;
+$$;
+comment on function private.withdraw_invitations() is 'After a member leaves or is demoted: the open invitations that they may no longer give end.';
+revoke execute on function private.withdraw_invitations() from public;
+create trigger withdraw_invitations after delete or update of role on public.organization_members
+for each row execute function private.withdraw_invitations();
+
 comment on table public.organization_invitations is 'Invitations by e-mail address. create_invitation gives the token once; accept_invitation turns it into a membership.';
 comment on column public.organization_invitations.token_hash is 'SHA-256 of the token, hex. The token itself is stored nowhere.';
 
@@ -56,8 +71,14 @@ declare
   v_invitation public.organization_invitations;
   v_constraint text;
 begin
+  -- Under the lock of change_membership, so that a member who is just being removed invites nobody.
+  perform from public.organizations o where o.slug = create_invitation.organization_slug for share;
   perform private.require_role(create_invitation.organization_slug, 'admin');
-  if create_invitation.role = 'owner' then
+  if create_invitation.role = 'owner' or exists (
+    select from public.organization_invitations i
+    where i.organization_slug = create_invitation.organization_slug and i.email = lower(btrim(create_invitation.email))
+      and i.accepted_at is null and i.role = 'owner'
+  ) then
     perform private.require_role(create_invitation.organization_slug, 'owner');
   end if;
   insert into public.organization_invitations as i (organization_slug, email, role, token_hash, invited_by, expires_at)

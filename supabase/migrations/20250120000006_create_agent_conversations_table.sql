@@ -154,6 +154,8 @@ grant execute on function private.agent_by_name(text, text, uuid) to authenticat
 
 create trigger set_updated_at before update on public.agent_conversations
 for each row execute function public.set_updated_at();
+create trigger check_json before insert or update of metadata on public.agent_conversations
+for each row execute function private.check_json('metadata');
 create trigger set_updated_at before update on public.conversation_participants
 for each row execute function public.set_updated_at();
 
@@ -288,7 +290,10 @@ with check (exists (select from public.agent_conversations c where c.id = conver
 
 create policy "Users remove participants, and participants leave" on public.conversation_participants
 for delete to authenticated
-using (
-  user_id = (select auth.uid())
-  or exists (select from public.agent_conversations c where c.id = conversation_id and c.user_id = (select auth.uid()))
-);
+using (exists (
+  select from public.agent_conversations c
+  where c.id = conversation_id and (
+    conversation_participants.user_id = (select auth.uid())
+    or c.user_id = (select auth.uid()) and c.organization_slug = any (array(select private.my_organizations('member')))
+  )
+));

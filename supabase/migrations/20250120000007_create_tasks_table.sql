@@ -1,5 +1,6 @@
 -- Tasks: the one durable queue. A member inserts a row; a worker claims it, and its functions (claim_tasks, complete_tasks, …)
 -- move it on. The moves, and what each implies for lease, times and progress, stand in one trigger here: private.guard_task.
+-- Over 400 lines, because the table, what may enter it, the state machine and its two member functions are one subject.
 -- Lock order everywhere: task, then what hangs on it, conversations last and in the order of their ids.
 
 create table public.task_methods (
@@ -295,6 +296,10 @@ revoke execute on function private.refuse_new_input() from public;
 
 create trigger refuse_new_input before update of id, organization_slug, user_id, method, prompt, params, created_at on public.tasks
 for each row execute function private.refuse_new_input();
+create trigger check_json before insert or update of params, metadata, evaluation, deliverable_metadata on public.tasks
+for each row
+when (new.params <> '{}' or new.metadata <> '{}' or new.evaluation <> '{}' or new.deliverable_metadata <> '{}')
+execute function private.check_json('params', 'metadata', 'evaluation', 'deliverable_metadata');
 create trigger guard_task before update on public.tasks
 for each row execute function private.guard_task();
 create trigger set_updated_at before update on public.tasks
@@ -346,6 +351,21 @@ create policy "Users rate and annotate their own tasks" on public.tasks
 for update to authenticated
 using (user_id = (select auth.uid()) and organization_slug = any (array(select private.my_organizations('member'))))
 with check (user_id = (select auth.uid()) and organization_slug = any (array(select private.my_organizations('member'))));
+
+create function private.cancel_tasks_of_member() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.tasks t set status = 'cancelled'
+  where t.user_id = old.user_id and t.organization_slug = old.organization_slug and t.status in ('pending', 'in_progress', 'paused');
+  return null;
+end;
+$$;
+comment on function private.cancel_tasks_of_member() is 'After a membership ends: what the member had in the queue is cancelled.';
+revoke execute on function private.cancel_tasks_of_member() from public;
+
+create trigger cancel_tasks_of_member after delete on public.organization_members
+for each row execute function private.cancel_tasks_of_member();
 
 -- Functions of members -------------------------------------------------------------------------------------------------
 

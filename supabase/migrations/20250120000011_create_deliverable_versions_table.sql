@@ -35,6 +35,8 @@ create index deliverable_versions_task_idx on public.deliverable_versions (task_
 
 -- Triggers -----------------------------------------------------------------------------------------------------------
 
+create trigger check_json before insert on public.deliverable_versions
+for each row execute function private.check_json('metadata', 'file_attachments');
 create trigger set_updated_at before update on public.deliverable_versions
 for each row execute function public.set_updated_at();
 

@@ -1,7 +1,7 @@
 -- Claiming: how pending tasks reach workers. One statement picks, leases and starts the runs; skip locked keeps workers apart.
 
 create function private.organizations_with_work(organizations text[]) returns table (organization_slug text, room bigint)
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' rows 10
 as $$
 declare
   v_slug text;
@@ -23,7 +23,7 @@ begin
       -- One claimer at a time counts what runs; the others come back in the next round.
       perform from public.organizations o where o.slug = v_slug for no key update skip locked;
       continue when not found;
-      select v_limit - count(*) into v_limit
+      select floor(v_limit) - count(*) into v_limit
       from public.tasks t where t.organization_slug = v_slug and t.status = 'in_progress';
     end if;
     organization_slug := v_slug;
@@ -38,7 +38,7 @@ revoke execute on function private.organizations_with_work(text[]) from public;
 grant execute on function private.organizations_with_work(text[]) to service_role;
 
 create function private.pick_tasks(max_tasks integer, methods text[], organizations text[]) returns setof uuid
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' rows 50
 as $$
 declare
   v_ids uuid[];
@@ -61,7 +61,7 @@ begin
     select t.id
     from candidates c
     join public.tasks t on t.id = c.id and t.status = 'pending'
-    order by c.turn, c.priority, c.scheduled_at
+    order by c.turn, random() -- priorities are each organization's own
     limit max_tasks
     for update of t skip locked
   )

@@ -96,6 +96,10 @@ for each row execute function private.keep_agent_version();
 create trigger keep_version after update on public.agents
 for each row when (old.version is distinct from new.version) execute function private.keep_agent_version();
 
+-- Agents from before this migration get their first version.
+insert into public.agent_versions (agent_slug, version, configuration)
+select a.slug, a.version, private.agent_configuration(a) from public.agents a;
+
 comment on table public.agent_versions is 'Snapshots of agents'' configurations; the last ten of each.';
 comment on column public.agent_versions.configuration is 'The agent''s columns but for slug, owners, version, status and times.';
 comment on column public.agent_versions.created_by is 'Who made the change; null for servers and migrations.';
@@ -119,6 +123,7 @@ as $$
 declare
   v_saved public.agents;
   v_agent public.agents;
+  v_type text;
 begin
   -- As the caller: reading and updating under RLS decide what exists and who may.
   select (jsonb_populate_record(a, v.configuration)).* into v_saved
@@ -128,6 +133,12 @@ begin
   if not found then
     raise exception using errcode = 'PT404', message = 'version_not_found',
       detail = format('You see no version %s of an agent "%s".', version, agent_slug), hint = 'List agent_versions to see which there are.';
+  end if;
+  select a.agent_type into v_type from public.agents a where a.slug = restore_agent_version.agent_slug;
+  if v_saved.agent_type <> v_type then
+    raise exception using errcode = 'PT409', message = 'agent_type_changed',
+      detail = format('Version %s of agent "%s" is of type %s; the agent is now of type %s.', version, agent_slug, v_saved.agent_type, v_type),
+      hint = 'Create a new agent with the old configuration.';
   end if;
   update public.agents a
   set name = v_saved.name, description = v_saved.description, department = v_saved.department, tags = v_saved.tags,
@@ -143,6 +154,6 @@ begin
 end;
 $$;
 comment on function public.restore_agent_version(text, text) is
-  'Brings back the configuration of an earlier version, as a new version, and returns the agent. Called again: nothing changes. Errors: PT404 version_not_found, 42501 not_allowed.';
+  'Brings back the configuration of an earlier version, as a new version, and returns the agent. Called again: nothing changes. Errors: PT404 version_not_found, 42501 not_allowed, PT409 agent_type_changed.';
 revoke execute on function public.restore_agent_version(text, text) from public, anon, authenticated;
 grant execute on function public.restore_agent_version(text, text) to authenticated, service_role;

@@ -81,6 +81,9 @@ for each row when (old.subscription_tier <> new.subscription_tier) execute funct
 create trigger follow_tier after update of subscription_tier on public.users
 for each row when (old.subscription_tier <> new.subscription_tier) execute function private.follow_tier();
 
+-- Agents from before this migration get theirs.
+select private.set_container_resources(array(select a from public.agents a));
+
 comment on table public.container_resources is 'What an agent''s container may use; one row per agent, derived from its owner''s subscription tier.';
 comment on column public.container_resources.cpu_limit is 'Cores.';
 
@@ -133,7 +136,7 @@ create function private.my_changeable_agents() returns setof text
 language sql stable security definer set search_path = ''
 as $$
   select a.slug from public.agents a
-  where a.owner_user_id = (select auth.uid())
+  where a.owner_user_id = (select private.my_active_id())
     or (a.owner_user_id is null and a.organization_slug && array(select private.my_organizations('developer'))
       and a.organization_slug <@ array(select private.my_organizations('developer')));
 $$;

@@ -72,6 +72,20 @@ for each row execute function public.set_updated_at();
 create trigger set_updated_at before update on public.git_credentials
 for each row execute function public.set_updated_at();
 
+create function private.delete_credentials() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.git_credentials c where c.repository_id = old.id;
+  return old;
+end;
+$$;
+comment on function private.delete_credentials() is 'Before a repository goes: its credential goes first, while the audit log can still tell whose it was.';
+revoke execute on function private.delete_credentials() from public;
+
+create trigger delete_credentials before delete on public.agent_repositories
+for each row execute function private.delete_credentials();
+
 comment on table public.agent_repositories is 'Git repositories with agents as markdown files; workers keep git_agents and agents in step with them.';
 comment on column public.agent_repositories.is_root is 'True: look for agents from the root of the repository; false: in agent_directory.';
 comment on table public.git_agents is 'Agents found in repositories. Each becomes a row of agents (agent_slug); when its file is gone it is deactivated, not deleted.';
@@ -140,6 +154,7 @@ as $$
 declare
   v_organization_slug text;
   v_credential public.git_credentials;
+  v_constraint text;
 begin
   select r.organization_slug into v_organization_slug
   from public.agent_repositories r
@@ -159,6 +174,9 @@ begin
     token_name = excluded.token_name, expires_at = excluded.expires_at, last_used_at = null
   returning c.* into v_credential;
   return to_jsonb(v_credential) - 'encrypted_token';
+exception when check_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  perform private.refuse_value(v_constraint, 'git_credentials');
 end;
 $$;
 comment on function private.set_git_credential(uuid, text, text, text, text, timestamptz) is 'Body of public.set_git_credential.';

@@ -11,11 +11,13 @@ begin
   if schema in ('true', 'false') then
     return schema = 'true';
   end if;
-  return coalesce(
-      (select bool_or(case t.name when 'integer' then v_number = trunc(v_number) else t.name = v_type end)
-        from jsonb_array_elements_text(case jsonb_typeof(schema -> 'type') when 'array' then schema -> 'type' else jsonb_build_array(schema -> 'type') end) t (name)
-        where schema ? 'type'), true)
-    and coalesce(schema -> 'enum' @> jsonb_build_array(value), true)
+  return (not schema ? 'type' or exists (
+      select from jsonb_array_elements_text(case jsonb_typeof(schema -> 'type') when 'array' then schema -> 'type' else jsonb_build_array(schema -> 'type') end) t (name)
+      where t.name = v_type or t.name = 'integer' and v_number = trunc(v_number)
+    ))
+    -- Containment is equality for scalars, and quick; lists and objects are compared whole.
+    and (not schema ? 'enum' or schema -> 'enum' @> jsonb_build_array(value)
+      and (v_type not in ('array', 'object') or exists (select from jsonb_array_elements(schema -> 'enum') e (item) where e.item = value)))
     and coalesce(schema -> 'const' = value, true)
     and coalesce(v_number >= (schema ->> 'minimum')::numeric, true)
     and coalesce(v_number <= (schema ->> 'maximum')::numeric, true)
@@ -56,8 +58,11 @@ begin
         when k.key in ('title', 'description', 'default', 'examples', 'const', '$schema') then true
         when k.key = 'type' then
           case when jsonb_typeof(k.value) = 'array' then k.value else jsonb_build_array(k.value) end
-          <@ '["string", "number", "integer", "boolean", "object", "array", "null"]'
-        when k.key in ('enum', 'required') then jsonb_typeof(k.value) = 'array'
+          <@ '["string", "number", "integer", "boolean", "object", "array", "null"]' and k.value <> '[]'
+        when k.key = 'enum' then jsonb_typeof(k.value) = 'array'
+        when k.key = 'required' then jsonb_typeof(k.value) = 'array' and not exists (
+          select from jsonb_array_elements(case when jsonb_typeof(k.value) = 'array' then k.value else '[]' end) r (name) where jsonb_typeof(r.name) <> 'string'
+        )
         when k.key in ('minimum', 'maximum') then jsonb_typeof(k.value) = 'number'
         when k.key in ('minLength', 'maxLength', 'minItems', 'maxItems') then k.value::text ~ '^\d{1,9}$'
         when k.key in ('items', 'additionalProperties') then private.answer_schema_is_valid(k.value, depth + 1)
@@ -120,6 +125,8 @@ create index input_requests_responded_by_idx on public.input_requests (responded
 
 -- Triggers -----------------------------------------------------------------------------------------------------------
 
+create trigger check_json before update of response on public.input_requests
+for each row execute function private.check_json('response');
 create trigger set_updated_at before update on public.input_requests
 for each row execute function public.set_updated_at();
 
@@ -133,7 +140,9 @@ declare
   end;
 begin
   if new.status is distinct from old.status and new.status <> all (v_moves)
-    or old.status <> 'pending' and (new.response, new.responded_at) is distinct from (old.response, old.responded_at) then
+    or old.status <> 'pending' and (new.response, new.responded_at) is distinct from (old.response, old.responded_at)
+    -- Null when the account is deleted (foreign key).
+    or old.status <> 'pending' and new.responded_by is not null and new.responded_by is distinct from old.responded_by then
     raise exception using errcode = 'PT409', message = 'illegal_move',
       detail = format('Input request %s is %s and cannot become %s.', old.id, old.status, new.status),
       hint = 'A question is answered once.';
@@ -197,11 +206,19 @@ declare
   v_task public.tasks;
   v_request public.input_requests;
 begin
+  if pg_column_size(respond_to_input_request.response) > 1048576 then
+    perform private.refuse_value('response_is_not_huge', 'input_requests');
+  end if;
   -- Lock order: task, then its question.
   select t.* into v_task
   from public.tasks t
   join public.input_requests r on r.task_id = t.id
   where r.id = input_request_id
+    and (
+      not private.is_client()
+      or r.organization_slug in (select private.my_organizations(r.required_role))
+      and (t.user_id = (select auth.uid()) or r.required_role <> 'member' or r.organization_slug in (select private.my_organizations('admin')))
+    )
   for update of t;
   select r.* into v_request
   from public.input_requests r

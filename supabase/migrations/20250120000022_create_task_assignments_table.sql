@@ -66,6 +66,18 @@ for each row execute function private.check_assignee();
 comment on table public.task_assignments is 'Members asked to look after a task; they see that they are asked. Reading the task itself follows tasks.';
 comment on table public.task_comments is 'What people say about a task; whoever reads the task reads and writes them.';
 
+create function private.my_assigned_tasks() returns setof uuid
+language sql stable security definer set search_path = '' rows 10
+as $$
+  select a.task_id
+  from public.task_assignments a
+  join public.tasks t on t.id = a.task_id
+  where a.user_id = (select auth.uid()) and t.organization_slug in (select private.my_organizations('viewer'));
+$$;
+comment on function private.my_assigned_tasks() is 'Tasks of the caller''s organizations that the caller is assigned to; policies use it as a set.';
+revoke execute on function private.my_assigned_tasks() from public;
+grant execute on function private.my_assigned_tasks() to authenticated, service_role;
+
 alter table public.task_assignments enable row level security;
 revoke all on public.task_assignments from anon, authenticated, service_role;
 grant select, delete on public.task_assignments to authenticated;
@@ -74,13 +86,21 @@ grant select, insert, update, delete on public.task_assignments to service_role;
 
 create policy "Whoever reads the task, and the assigned, see assignments" on public.task_assignments
 for select to authenticated
-using (user_id = (select auth.uid()) or exists (select from public.tasks t where t.id = task_id));
+using (
+  user_id = (select auth.uid()) and task_id = any (array(select private.my_assigned_tasks()))
+  or exists (select from public.tasks t where t.id = task_id)
+);
 create policy "Users and admins assign tasks" on public.task_assignments
 for insert to authenticated
 with check (assigned_by = (select auth.uid()) and exists (select from public.tasks t where t.id = task_id));
 create policy "Whoever assigned takes it back, and the assigned step down" on public.task_assignments
 for delete to authenticated
-using (user_id = (select auth.uid()) or assigned_by = (select auth.uid()));
+using (
+  user_id = (select auth.uid()) and task_id = any (array(select private.my_assigned_tasks()))
+  or assigned_by = (select auth.uid()) and exists (
+    select from public.tasks t where t.id = task_id and t.organization_slug = any (array(select private.my_organizations('member')))
+  )
+);
 
 alter table public.task_comments enable row level security;
 revoke all on public.task_comments from anon, authenticated, service_role;
@@ -103,8 +123,12 @@ with check (
 );
 create policy "Users change their own comments" on public.task_comments
 for update to authenticated
-using (user_id = (select auth.uid()) and exists (select from public.tasks t where t.id = task_id))
+using (user_id = (select auth.uid()) and exists (
+  select from public.tasks t where t.id = task_id and t.organization_slug = any (array(select private.my_organizations('member')))
+))
 with check (user_id = (select auth.uid()));
 create policy "Users delete their own comments" on public.task_comments
 for delete to authenticated
-using (user_id = (select auth.uid()) and exists (select from public.tasks t where t.id = task_id));
+using (user_id = (select auth.uid()) and exists (
+  select from public.tasks t where t.id = task_id and t.organization_slug = any (array(select private.my_organizations('member')))
+));

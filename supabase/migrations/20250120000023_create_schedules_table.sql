@@ -10,7 +10,7 @@ create table public.schedules (
   enabled boolean not null default true,
   overlap_policy text not null default 'skip',
   catch_up_policy text not null default 'one',
-  agent_slug text references public.agents (slug) on delete cascade,
+  agent_slug text references public.agents (slug) on delete set null,
   method text not null references public.task_methods (name),
   prompt text not null,
   params jsonb not null default '{}',
@@ -37,6 +37,8 @@ create index schedules_agent_idx on public.schedules (agent_slug);
 create index schedules_method_idx on public.schedules (method);
 create index schedules_last_task_idx on public.schedules (last_task_id);
 
+create trigger check_json before insert or update of params on public.schedules
+for each row execute function private.check_json('params');
 create trigger set_updated_at before update on public.schedules
 for each row execute function public.set_updated_at();
 
@@ -51,6 +53,9 @@ begin
   if new.agent_slug is not null then
     perform private.usable_agent(new.agent_slug, new.organization_slug, new.user_id);
   end if;
+  if tg_op = 'UPDATE' and private.is_client() then
+    new.user_id := (select auth.uid()); -- what somebody else wrote does not run in the first one's name
+  end if;
   if tg_op = 'UPDATE' and (new.cron, new.time_zone, new.enabled) is distinct from (old.cron, old.time_zone, old.enabled) then
     new.next_run_at := null; -- to be computed anew
   end if;
@@ -60,10 +65,10 @@ $$;
 comment on function private.prepare_schedule() is 'Before insert and update: the time zone exists, the agent is usable, and a changed rhythm is computed anew.';
 revoke execute on function private.prepare_schedule() from public;
 
-create trigger prepare_schedule before insert or update of cron, time_zone, enabled, agent_slug on public.schedules
+create trigger prepare_schedule before insert or update of cron, time_zone, enabled, agent_slug, method, prompt, params on public.schedules
 for each row execute function private.prepare_schedule();
 
-comment on table public.schedules is 'Tasks enqueued by cron, in a time zone. Admins write them; the tasks run for user_id.';
+comment on table public.schedules is 'Tasks enqueued by cron, in a time zone. Admins write them; the tasks run for user_id, who wrote it last.';
 comment on column public.schedules.overlap_policy is 'When the previous task still runs: skip this time, queue another, or cancel_previous.';
 comment on column public.schedules.catch_up_policy is 'After downtime: none, one for all missed times, or all of them.';
 comment on column public.schedules.next_run_at is 'Computed by workers; null when it is to be computed.';

@@ -35,6 +35,8 @@ create index projects_parent_idx on public.projects (parent_project_id) where pa
 
 -- Triggers -----------------------------------------------------------------------------------------------------------
 
+create trigger check_json before insert or update of plan_json, metadata on public.projects
+for each row execute function private.check_json('plan_json', 'metadata');
 create trigger set_updated_at before update on public.projects
 for each row execute function public.set_updated_at();
 
@@ -66,6 +68,56 @@ for each row when (new.status not in ('planning', 'awaiting_approval', 'running'
 create trigger guard_project before update of status on public.projects
 for each row execute function private.guard_project();
 
+create function private.plan_cycle(steps jsonb) returns text[]
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_ids text[];
+  v_waits integer[];  -- per step: dependencies that are not done
+  v_first integer[];  -- per step: where its dependents begin in v_dependents
+  v_dependents integer[];
+  v_queue integer[];
+  v_step integer;
+  v_edge integer;
+  v_head integer := 1;
+begin
+  with s as materialized (
+    select x.step ->> 'id' as id, x.position::integer as position, x.step -> 'dependencies' as dependencies
+    from jsonb_array_elements(steps) with ordinality as x (step, position)
+  ),
+  e as materialized (
+    select p.position as before, s.position as after
+    from s cross join lateral jsonb_array_elements_text(coalesce(s.dependencies, '[]')) d (id) join s p on p.id = d.id
+  ),
+  n as (
+    select s.id, s.position, coalesce(i.count, 0)::integer as waits, coalesce(o.count, 0)::integer as dependents
+    from s
+    left join (select after, count(*) from e group by after) i on i.after = s.position
+    left join (select before, count(*) from e group by before) o on o.before = s.position
+  )
+  select array_agg(n.id order by n.position), array_agg(n.waits order by n.position),
+    array_agg(n.before order by n.position), coalesce(array_agg(n.position order by n.position) filter (where n.waits = 0), '{}'),
+    (select coalesce(array_agg(e.after order by e.before), '{}') from e)
+  into v_ids, v_waits, v_first, v_queue, v_dependents
+  from (select n.*, (sum(n.dependents) over (order by n.position) - n.dependents)::integer + 1 as before from n) n;
+  v_first := v_first || cardinality(v_dependents) + 1;
+  while v_head <= cardinality(v_queue) loop
+    v_step := v_queue[v_head];
+    v_head := v_head + 1;
+    for v_edge in v_first[v_step] .. v_first[v_step + 1] - 1 loop
+      v_waits[v_dependents[v_edge]] := v_waits[v_dependents[v_edge]] - 1;
+      if v_waits[v_dependents[v_edge]] = 0 then
+        v_queue[cardinality(v_queue) + 1] := v_dependents[v_edge];
+      end if;
+    end loop;
+  end loop;
+  return array(select v_ids[w.position] from unnest(v_waits) with ordinality as w (waits, position) where w.waits > 0 order by w.position limit 10);
+end;
+$$;
+comment on function private.plan_cycle(jsonb) is 'Up to ten ids of the steps that depend on each other in a circle, or on such steps; empty when there is none. Linear in steps and dependencies (Kahn).';
+revoke execute on function private.plan_cycle(jsonb) from public;
+grant execute on function private.plan_cycle(jsonb) to authenticated, service_role;
+
 create function private.check_plan(plan jsonb, organization_slug text, user_id uuid) returns void
 language plpgsql stable security invoker set search_path = ''
 as $$
@@ -73,7 +125,6 @@ declare
   v_steps constant jsonb := plan -> 'steps';
   v_step jsonb;
   v_left text[];
-  v_ready text[];
   v_problem text;
 begin
   if jsonb_typeof(v_steps) is distinct from 'array' or jsonb_array_length(v_steps) not between 1 and 10000 then
@@ -99,19 +150,9 @@ begin
     limit 1;
   end if;
   if v_problem is null then
-    -- Takes away what depends on nothing that is left, until nothing is left or nothing can go: a cycle.
-    v_left := array(select s.step ->> 'id' from jsonb_array_elements(v_steps) s (step));
-    loop
-      v_ready := array(
-        select s.step ->> 'id' from jsonb_array_elements(v_steps) s (step)
-        where s.step ->> 'id' = any (v_left)
-          and not exists (select from jsonb_array_elements_text(coalesce(s.step -> 'dependencies', '[]')) d (id) where d.id = any (v_left))
-      );
-      exit when v_ready = '{}';
-      v_left := array(select l.id from unnest(v_left) l (id) where l.id <> all (v_ready));
-    end loop;
+    v_left := private.plan_cycle(v_steps);
     if v_left <> '{}' then
-      v_problem := format('the steps %s depend on each other in a circle', array_to_string(v_left[1:10], ', '));
+      v_problem := format('the steps %s depend on each other in a circle', array_to_string(v_left, ', '));
     end if;
   end if;
   if v_problem is not null then
@@ -139,7 +180,9 @@ begin
   if tg_op = 'INSERT' then
     perform private.require_own_user_id(new.user_id);
     select c.* into v_conversation from public.agent_conversations c where c.id = new.conversation_id;
-    if not found or v_conversation.organization_slug <> coalesce(new.organization_slug, v_conversation.organization_slug) then
+    if not found or v_conversation.organization_slug <> coalesce(new.organization_slug, v_conversation.organization_slug)
+      -- An admin reads the conversations of others, but does not speak in them.
+      or private.is_client() and v_conversation.user_id <> new.user_id and v_conversation.id not in (select private.my_shared_conversations()) then
       raise exception using errcode = 'PT404', message = 'conversation_not_found',
         detail = format('You have no conversation %s in this organization.', new.conversation_id), hint = 'A project belongs to a conversation: create one first.';
     end if;
@@ -174,10 +217,14 @@ for each row execute function private.prepare_project();
 create function private.count_subprojects() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_parent_id constant uuid := case tg_op when 'INSERT' then new.parent_project_id else old.parent_project_id end;
 begin
+  -- Whoever waited here counts, in the next statement, what the other wrote.
+  perform from public.projects p where p.id = v_parent_id for no key update;
   update public.projects p
   set subproject_count = (select count(*) from public.projects c where c.parent_project_id = p.id)
-  where p.id = case tg_op when 'DELETE' then old.parent_project_id else new.parent_project_id end;
+  where p.id = v_parent_id;
   return null;
 end;
 $$;
@@ -186,6 +233,8 @@ revoke execute on function private.count_subprojects() from public;
 
 create trigger count_subprojects_on_insert after insert on public.projects
 for each row when (new.parent_project_id is not null) execute function private.count_subprojects();
+create trigger count_subprojects_on_leaving after update of parent_project_id on public.projects
+for each row when (old.parent_project_id is not null and new.parent_project_id is null) execute function private.count_subprojects();
 create trigger count_subprojects_on_delete after delete on public.projects
 for each row when (old.parent_project_id is not null) execute function private.count_subprojects();
 
@@ -203,7 +252,7 @@ revoke execute on function private.renumber_subprojects() from public;
 create trigger renumber_subprojects after update on public.projects
 for each row when (old.hierarchy_level is distinct from new.hierarchy_level) execute function private.renumber_subprojects();
 
-comment on table public.projects is 'Plans of steps that agents and people carry out; private to their user, the conversation''s participants and the admins. Viewers read those of their organization.';
+comment on table public.projects is 'Plans of steps that agents and people carry out. The whole organization reads them; only their user changes them.';
 comment on column public.projects.plan_json is '{"steps": [{id, name, type, agent, prompt, dependencies[]}]}; checked when written.';
 comment on column public.projects.current_step_id is 'The step that began last.';
 

@@ -72,9 +72,10 @@ begin
       when new.status in ('in_progress', 'awaiting_input') then coalesce(old.started_at, private.clock())
       else old.started_at
     end;
-  elsif old.status = 'completed' and new.result is distinct from old.result then
+  elsif old.completed_at is not null
+    and (new.result, new.error_details, new.started_at, new.completed_at) is distinct from (old.result, old.error_details, old.started_at, old.completed_at) then
     raise exception using errcode = 'PT409', message = 'step_finished',
-      detail = format('Step "%s" is completed; its result does not change.', old.step_id), hint = 'Run the project again.';
+      detail = format('Step "%s" is %s; its result does not change.', old.step_id, old.status), hint = 'Run the project again.';
   end if;
   return new;
 end;

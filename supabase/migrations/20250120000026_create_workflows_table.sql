@@ -32,6 +32,8 @@ create index idx_workflows_framework on public.workflows (framework);
 -- Foreign key.
 create index workflows_created_by_idx on public.workflows (created_by);
 
+create trigger check_json before insert on public.workflows
+for each row execute function private.check_json('workflow_data');
 create trigger set_updated_at before update on public.workflows
 for each row execute function public.set_updated_at();
 
@@ -53,6 +55,8 @@ begin
     raise exception using errcode = 'PT404', message = 'agent_not_found',
       detail = format('Organization "%s" has no agent "%s".', new.organization_slug, new.agent_slug), hint = 'A workflow belongs to an agent of its organization.';
   end if;
+  -- One writer at a time for each name, so that versions rise and one is active.
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', 'workflow', new.organization_slug, new.agent_slug, new.name), 0));
   select w.version into v_newest
   from public.workflows w
   where w.organization_slug = new.organization_slug and w.agent_slug = new.agent_slug and w.name = new.name
@@ -75,6 +79,7 @@ create function private.keep_one_active_workflow() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', 'workflow', new.organization_slug, new.agent_slug, new.name), 0));
   update public.workflows w set is_active = false
   where w.organization_slug = new.organization_slug and w.agent_slug = new.agent_slug and w.name = new.name and w.is_active and w.id <> new.id;
   return new;
@@ -200,7 +205,9 @@ begin
     new.started_at := case when new.status = 'running' and old.status = 'pending' then private.clock() else old.started_at end;
     new.paused_at := case when new.status = 'paused' then private.clock() else old.paused_at end;
     new.resumed_at := case when new.status = 'running' and old.status = 'paused' then private.clock() else old.resumed_at end;
-  elsif old.status in ('completed', 'cancelled') and (new.execution_data, new.error_code) is distinct from (old.execution_data, old.error_code) then
+  elsif old.completed_at is not null
+    and (new.execution_data, new.error_code, new.error_message, new.retry_count, new.started_at, new.completed_at)
+      is distinct from (old.execution_data, old.error_code, old.error_message, old.retry_count, old.started_at, old.completed_at) then
     raise exception using errcode = 'PT409', message = 'execution_finished',
       detail = format('Execution %s is %s; its result does not change.', old.id, old.status), hint = 'Start a new execution.';
   end if;
@@ -211,6 +218,8 @@ comment on function private.guard_workflow_execution() is
   'The state machine of workflow executions, for every writer: legal moves, retries up to max_retries, and the times that follow.';
 revoke execute on function private.guard_workflow_execution() from public;
 
+create trigger check_json before insert or update of execution_data on public.workflow_executions
+for each row execute function private.check_json('execution_data');
 create trigger begin_in_first_state before insert on public.workflow_executions
 for each row when (new.status <> 'queued') execute function private.begin_in_first_state();
 create trigger guard_workflow_execution before update on public.workflow_executions
@@ -231,6 +240,12 @@ begin
   if private.is_client() then
     perform private.require_role(new.organization_slug, 'member');
     new.created_by := (select auth.uid());
+  end if;
+  if new.parent_execution_id is not null and not exists (
+    select from public.workflow_executions p where p.id = new.parent_execution_id and p.organization_slug = new.organization_slug
+  ) then
+    raise exception using errcode = 'PT404', message = 'parent_execution_not_found',
+      detail = format('You have no execution %s in organization "%s".', new.parent_execution_id, new.organization_slug), hint = 'Leave parent_execution_id out, or correct it.';
   end if;
   return new;
 end;
@@ -260,7 +275,4 @@ using (
 );
 create policy "Members start executions" on public.workflow_executions
 for insert to authenticated
-with check (
-  created_by = (select auth.uid()) and organization_slug = any (array(select private.my_organizations('member')))
-  and (parent_execution_id is null or exists (select from public.workflow_executions p where p.id = parent_execution_id))
-);
+with check (created_by = (select auth.uid()) and organization_slug = any (array(select private.my_organizations('member'))));

@@ -31,6 +31,10 @@ as $$
       ), '{}')
       from jsonb_each(changed) e
     )
+    when 'array' then (
+      select coalesce(jsonb_agg(private.without_secrets(e.value) order by e.position), '[]')
+      from jsonb_array_elements(changed) with ordinality as e (value, position)
+    )
     else changed
   end;
 $$;
@@ -48,7 +52,7 @@ declare
 begin
   select jsonb_object_agg(k.key, jsonb_build_array(v_old -> k.key, v_new -> k.key)) into v_changes
   from jsonb_object_keys(v_row) k (key)
-  where k.key <> 'updated_at' and v_old -> k.key is distinct from v_new -> k.key;
+  where k.key <> all (array['updated_at', 'next_run_at', 'last_run_at', 'last_task_id', 'last_used_at']) and v_old -> k.key is distinct from v_new -> k.key;
   if v_changes is null then
     return null; -- nothing changed
   end if;
@@ -110,4 +114,8 @@ grant select, insert, delete on public.audit_logs to service_role;
 
 create policy "Admins read their organization's audit log" on public.audit_logs
 for select to authenticated
-using (organization_slug = any (array(select private.my_organizations('admin'))));
+using (
+  organization_slug = any (array(select private.my_organizations('admin')))
+  -- Not what an earlier organization of the same slug left behind.
+  and created_at >= (select o.created_at from public.organizations o where o.slug = organization_slug)
+);

@@ -42,14 +42,14 @@ begin
     'skills', (
       select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
         'id', c.name, 'name', initcap(replace(c.name, '-', ' ')), 'description', v_agent.description,
-        'tags', to_jsonb(coalesce(nullif(v_agent.tags, '{}'), array[v_agent.department])),
+        'tags', to_jsonb(coalesce(nullif(array_remove(v_agent.tags, null), '{}'), array[v_agent.department])),
         'examples', (
           select jsonb_agg(e.example #>> '{input,prompt}')
           from jsonb_array_elements(case when jsonb_typeof(v_agent.metadata -> 'usage_examples') = 'array' then v_agent.metadata -> 'usage_examples' else '[]' end) e (example)
           where e.example #>> '{input,prompt}' is not null
         )
       )) order by c.position), '[]')
-      from unnest(case when v_agent.capabilities = '{}' then array[v_agent.slug] else v_agent.capabilities end) with ordinality as c (name, position)
+      from unnest(coalesce(nullif(array_remove(v_agent.capabilities, null), '{}'), array[v_agent.slug])) with ordinality as c (name, position)
     )
   ));
 end;

@@ -1,7 +1,8 @@
-"""The place where the access matrix is tried: one organization, everybody who may come to it, and its rows, made on demand.
+"""The place where the access matrix is tried: one organization, everybody who may come to it, its rows made on demand.
 
-`whose` says whose a row is: a person's (by role), or `colleague`, `shared`, `developers`, `naming <person>`, `organization` and
-`platform`, as access_matrix.md explains them. Where a table names a user, all but the first are the colleague's.
+`whose` says whose a row is: a person's (by role), or `colleague`, `shared`, `developers`, `naming <person>`,
+`organization` and `platform`, as access_matrix.md explains them. Where a table names a user, all but the first are the
+colleague's.
 """
 
 from __future__ import annotations

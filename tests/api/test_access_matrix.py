@@ -92,6 +92,10 @@ def count(scene: Scene, table: str) -> str:
     return answer.headers["content-range"].partition("/")[2]
 
 
+# What a member had in the queue ends with the membership.
+ENDED = {("active_tasks", "own", "ex_member")}
+
+
 @pytest.mark.parametrize("cell", cells("read"), ids=str)
 def test_reading(scene: Scene, cell: Cell) -> None:
     row = scene.row(cell.table, cell.target)
@@ -138,7 +142,7 @@ def test_updating(scene: Scene, cell: Cell) -> None:
 def test_deleting(scene: Scene, cell: Cell) -> None:
     row = scene.make(cell.table, cell.target) if cell.allowed else scene.row(cell.table, cell.target)
     before = scene.found(cell.table, row)
-    assert len(before) == 1
+    assert len(before) == (0 if (cell.table, cell.whose, cell.role) in ENDED else 1)
     answer = send(scene.caller(cell.role), "DELETE", cell.table, scene.key(cell.table, row))
     if cell.allowed:
         assert answer.status_code == 204, answer.text

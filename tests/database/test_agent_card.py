@@ -53,7 +53,9 @@ def test_a_card_has_every_required_field(place: Tenant, kind: str) -> None:
         assert isinstance(card[field], str)
         assert card[field]
     for interface in card["supportedInterfaces"]:
-        assert all(isinstance(interface[f], str) and interface[f] for f in ("url", "protocolBinding", "protocolVersion"))
+        assert all(
+            isinstance(interface[f], str) and interface[f] for f in ("url", "protocolBinding", "protocolVersion")
+        )
     assert isinstance(card["capabilities"], dict)
     for field in ("defaultInputModes", "defaultOutputModes"):
         assert card[field]
@@ -118,7 +120,10 @@ def test_a_private_agent_has_a_card_without_provider(place: Tenant) -> None:
 
 
 def test_every_agent_of_the_seeds_has_a_card(place: Tenant) -> None:
-    slugs = [r["slug"] for r in place.world.service.rows("select slug from public.agents where organization_slug @> '{demo-org}'")]
+    slugs = [
+        r["slug"]
+        for r in place.world.service.rows("select slug from public.agents where organization_slug @> '{demo-org}'")
+    ]
     assert slugs
     for slug in slugs:
         assert parse(card_of(place.world.service, slug)).version

@@ -105,7 +105,12 @@ def test_a_version_is_the_configuration_and_who_made_it(tenant: Tenant) -> None:
 
 
 def test_a_version_does_not_change(tenant: Tenant) -> None:
-    for column, value in {"configuration": {}, "version": "9.0.0", "agent_slug": "x", "created_at": "2030-01-01"}.items():
+    for column, value in {
+        "configuration": {},
+        "version": "9.0.0",
+        "agent_slug": "x",
+        "created_at": "2030-01-01",
+    }.items():
         with refused("PT409", "append_only"):
             tenant.world.service.update("agent_versions", {"agent_slug": tenant.agent}, **{column: value})
         with refused("42501"):

@@ -112,9 +112,7 @@ OTHER: list[Any] = [
 
 
 def matches(connection: Connection, schema: Any, value: Any) -> bool:
-    row = connection.execute(
-        "select private.json_matches(%s, %s) as found", [Jsonb(value), Jsonb(schema)]
-    ).fetchone()
+    row = connection.execute("select private.json_matches(%s, %s) as found", [Jsonb(value), Jsonb(schema)]).fetchone()
     assert row
     return bool(row["found"])
 

@@ -212,11 +212,14 @@ def test_a_schedule_but_not_its_runs(tenant: Tenant) -> None:
     )
     assert entry["changes"] == {"cron": ["0 6 * * *", "0 7 * * *"]}
     kept = {"next_run_at": "2030-01-01", "last_run_at": "2026-01-01"}
-    assert new_entries(
-        tenant,
-        "schedules",
-        lambda: tenant.world.service.update("schedules", {"organization_slug": tenant.slug}, **kept),
-    ) == []
+    assert (
+        new_entries(
+            tenant,
+            "schedules",
+            lambda: tenant.world.service.update("schedules", {"organization_slug": tenant.slug}, **kept),
+        )
+        == []
+    )
 
 
 def test_an_answer(tenant: Tenant) -> None:

@@ -284,6 +284,7 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
         "my_organizations",
         "my_shared_conversations",
         "my_active_id",
+        "my_assigned_tasks",
         "my_changeable_agents",
         "enforce_limit",
     }

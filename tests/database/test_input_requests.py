@@ -93,7 +93,9 @@ def test_the_role_asked_for_answers_and_with_it_the_user(scene: World, required:
     session = user if role == "user" else tenant.owner if role == "owner" else tenant.join(role)
     rank = ROLES.index("member" if role == "user" else role)
     # A question to any member is the user's own, which admins see too.
-    allowed = (role == "user" or rank >= ROLES.index("admin")) if required == "member" else rank >= ROLES.index(required)
+    allowed = (
+        (role == "user" or rank >= ROLES.index("admin")) if required == "member" else rank >= ROLES.index(required)
+    )
     if allowed:
         assert answer(session, question, "x")["status"] == "answered"
     else:

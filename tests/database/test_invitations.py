@@ -194,3 +194,21 @@ def test_the_suspended_join_nothing(world: World, tenant: Tenant) -> None:
     world.admin.update("users", {"id": user.id}, status="suspended")
     with refused("PT404", "invitation_not_found"):
         accept(user, invitation)
+
+
+@pytest.mark.parametrize("ending", ["remove_member", "set_member_role"])
+def test_invitations_end_with_the_power_to_give_them(world: World, tenant: Tenant, ending: str) -> None:
+    admin, friend = tenant.join("admin"), world.user()
+    invitation = invite(admin, tenant, friend.email or "", role="admin")
+    role = {"role": "developer"} if ending == "set_member_role" else {}
+    tenant.owner.call(ending, organization_slug=tenant.slug, user_id=admin.id, **role)
+    with refused("PT404", "invitation_not_found"):
+        accept(friend, invitation)
+
+
+def test_an_admin_does_not_replace_an_invitation_of_an_owner(world: World, tenant: Tenant) -> None:
+    friend = world.user()
+    invitation = invite(tenant.owner, tenant, friend.email or "", role="owner")
+    with refused("42501", "not_allowed"):
+        invite(tenant.join("admin"), tenant, friend.email or "", role="viewer")
+    assert accept(friend, invitation)["role"] == "owner"

@@ -108,7 +108,7 @@ def test_more_than_ten_thousand_steps_are_refused(place: Tenant) -> None:
     assert "1 to 10000 steps" in problem(place, [{"id": f"s{n}", "type": "transform"} for n in range(10_001)])
 
 
-BIG = random.Random(7)
+BIG = random.Random(7)  # noqa: S311
 PLANS = {
     "chain": chain(10_000),
     "chain backwards": chain(10_000)[::-1],
@@ -324,7 +324,7 @@ def test_progress_counts_steps_tasks_and_deliverables(tenant: Tenant) -> None:
     worker = tenant.world.worker()
     assert worker.complete(worker.claim_one(tenant)) == "ok"
     empty = add(tenant.owner, tenant.conversation())
-    numbers = "total_steps completed_steps total_tasks completed_tasks deliverable_count progress".split()
+    numbers = ["total_steps", "completed_steps", "total_tasks", "completed_tasks", "deliverable_count", "progress"]
     seen = {r["id"]: [r[n] for n in numbers] for r in tenant.owner.rows("select * from public.project_progress")}
     assert seen == {project["id"]: [4, 1, 4, 1, 4, 50], empty["id"]: [0, 0, 0, 0, 0, 0]}
     reader = tenant.join("viewer").row("select * from public.project_progress where id = %s", project["id"])

@@ -148,7 +148,8 @@ def test_a_token_in_the_clear_is_refused_and_not_repeated(tenant: Tenant) -> Non
 
 
 @pytest.mark.parametrize(
-    "bad", [{"username": "u" * 256}, {"provider": "p" * 51}, {"token_name": "t" * 256}, {"token": "gAAAA" + "A" * 20_000}]
+    "bad",
+    [{"username": "u" * 256}, {"provider": "p" * 51}, {"token_name": "t" * 256}, {"token": "gAAAA" + "A" * 20_000}],
 )
 def test_a_malformed_credential_is_refused_without_showing_it(tenant: Tenant, bad: Row) -> None:
     repository = add(tenant.owner, tenant)

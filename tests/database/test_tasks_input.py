@@ -16,6 +16,11 @@ from tests.database.kit import Session, Tenant, World, refused
 MEGABYTE = 1 << 20
 
 
+def RawJson(text: str) -> Jsonb:  # noqa: N802 - reads like Jsonb
+    """JSON as it is written, for what Python's own numbers cannot hold."""
+    return Jsonb(text, dumps=str)
+
+
 @dataclass(frozen=True)
 class Place:
     """A member's organization, one of somebody else, and what the member may not use."""
@@ -52,6 +57,9 @@ def place(scene: World) -> Place:
 
 
 BAD: dict[str, tuple[str, str, Callable[[Place], dict[str, Any]]]] = {
+    "number of 131,072 digits": ("22023", "json_not_plain", lambda _: {"params": RawJson('{"a": [1e131071]}')}),
+    "tiny number": ("22023", "json_not_plain", lambda _: {"metadata": RawJson('{"a": 1e-16000}')}),
+    "65 levels": ("22023", "json_not_plain", lambda _: {"params": RawJson('{"a":' + "[" * 65 + "]" * 65 + "}")}),
     "unknown agent": ("PT404", "agent_not_found", lambda _: {"agent_slug": "no-such-agent"}),
     "unknown agent by name": ("PT404", "agent_not_found", lambda _: {"agent_slug": None, "agent_name": "Nobody"}),
     "agent of another organization": ("PT404", "agent_not_found", lambda p: {"agent_slug": p.other.agent}),

@@ -316,3 +316,14 @@ def test_the_suspended_create_nothing(world: World, tenant: Tenant) -> None:
     with refused("42501"):
         private = {**AGENT, "slug": new_name("agent"), "organization_slug": [], "owner_user_id": tenant.owner.id}
         tenant.owner.insert("agents", **private)
+
+
+def test_what_a_member_had_in_the_queue_ends_with_the_membership(world: World, tenant: Tenant) -> None:
+    member, worker = tenant.join("member"), world.worker()
+    waiting, running = tenant.task(member, priority=2), tenant.task(member, priority=1)
+    mine = tenant.task()
+    lease = worker.claim_one(tenant)
+    assert lease["task"]["id"] == str(running)
+    tenant.owner.call("remove_member", organization_slug=tenant.slug, user_id=member.id)
+    assert [tenant.read(task)["status"] for task in (waiting, running, mine)] == ["cancelled", "cancelled", "pending"]
+    assert worker.complete(lease) == "cancelled"

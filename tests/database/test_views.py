@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -37,14 +36,14 @@ class Place:
         return self.tenant.world.service.insert("runs", **{**row, **columns})
 
     def usage(self, created: str, tokens: tuple[int, int], cost: str | None, **columns: Any) -> None:
-        row = {"organization_slug": self.tenant.slug, "user_id": self.member.id, "agent_slug": self.tenant.agent}
+        row: Row = {"organization_slug": self.tenant.slug, "user_id": self.member.id, "agent_slug": self.tenant.agent}
         row |= {"provider": "anthropic", "model": "m", "created_at": created, "cost": cost}
         row |= {"input_tokens": tokens[0], "output_tokens": tokens[1], "cached_tokens": tokens[0]}
         self.tenant.world.service.insert("usage_events", **{**row, **columns})
 
 
 @pytest.fixture(scope="module")
-def place(scene: World) -> Iterator[Place]:
+def place(scene: World) -> Place:
     tenant = scene.tenant()
     member = tenant.join("member")
     conversation = tenant.conversation(member)
@@ -62,7 +61,7 @@ def place(scene: World) -> Iterator[Place]:
     scene.admin.execute("delete from public.runs where organization_slug = %s", tenant.slug)
     made = Place(tenant, member, conversation, tasks)
     fill(made)
-    yield made
+    return made
 
 
 def fill(place: Place) -> None:
@@ -132,7 +131,7 @@ def test_agent_activity_counts_the_last_seven_days(place: Place) -> None:
 
 def test_agent_metrics_are_of_one_day(place: Place) -> None:
     rows = place.tenant.owner.rows("select * from public.agent_metrics order by day")
-    numbers = "run_count completed_count failed_count total_tokens total_cost average_seconds".split()
+    numbers = ["run_count", "completed_count", "failed_count", "total_tokens", "total_cost", "average_seconds"]
     assert [[r["day"].isoformat()[:10], *(r[n] for n in numbers)] for r in rows] == [
         ["2026-01-31", 1, 1, 0, 0, 0, 10],
         ["2026-02-01", 2, 1, 1, 40, Decimal("0.75"), 20],
@@ -221,7 +220,8 @@ def test_a_view_shows_nobody_more_than_the_tables_do(place: Place, view: str) ->
     with refused("42501"):
         place.tenant.world.anon.rows(f"select from public.{view}")
     invoker = place.tenant.world.admin.value(
-        "select 'security_invoker=true' = any (reloptions) from pg_class where oid = format('public.%%I', %s::text)::regclass",
+        "select 'security_invoker=true' = any (reloptions) from pg_class "
+        " where oid = format('public.%%I', %s::text)::regclass",
         view,
     )
     assert invoker is True

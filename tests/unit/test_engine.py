@@ -11,7 +11,7 @@ from tests.unit.fake_backend import FakeBackend, away
 from tests.unit.helpers import echo, running, until
 from workers.backend import ExchangeRequest
 from workers.contract import Completion
-from workers.errors import BackendError, BackendRejected, BackendUnavailable, TaskFailure
+from workers.errors import BackendError, BackendRejected, BackendTooLarge, BackendUnavailable, TaskFailure
 from workers.job import Job
 
 
@@ -146,6 +146,19 @@ async def test_a_cancelled_task_is_stopped_and_written_no_more() -> None:
     assert task.result == {}
     line = next(line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == "task")
     assert line["outcome"] == "cancelled"
+
+
+async def test_a_claim_that_is_too_large_at_once_is_made_one_by_one() -> None:
+    backend = FakeBackend()
+    tasks = [backend.add_task() for _ in range(6)]
+
+    def too_large(request: ExchangeRequest) -> BackendError | None:
+        return BackendTooLarge("54000", "too many bytes") if request.max_tasks > 1 else None
+
+    backend.before = too_large
+    async with running(backend):
+        await until(lambda: all(task.status == "completed" for task in tasks))
+    assert {task.completions for task in tasks} == {1}
 
 
 async def test_a_worker_without_a_free_slot_still_hears_of_a_cancellation() -> None:
