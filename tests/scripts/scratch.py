@@ -1,6 +1,7 @@
 """A stack of a test's own, driven by the real ./scripts/stack."""
 
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,10 @@ class Scratch:
         return done
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Starts a command without waiting for it, as a terminal would: in a process group of its own."""
+        """Starts a command without waiting for it, as a terminal would: in a process group of its own, and with Ctrl-C.
+
+        What a shell runs in the background without job control ignores SIGINT, and so would everything below it.
+        """
         return subprocess.Popen(
             self.command(*arguments),
             env=environment(),
@@ -73,6 +77,7 @@ class Scratch:
             stderr=subprocess.DEVNULL,
             text=True,
             process_group=0,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
 
     def env(self) -> dict[str, str]:
