@@ -45,10 +45,10 @@ declare
   v_seen bigint;
 begin
   with candidates as materialized (
-    select c.id, c.priority, c.scheduled_at, c.turn
+    select c.id, c.turn
     from private.organizations_with_work(organizations) o
     cross join lateral (
-      select t.id, t.priority, t.scheduled_at, row_number() over (order by t.priority, t.scheduled_at) as turn
+      select t.id, row_number() over (order by t.priority, t.scheduled_at) as turn
       from public.tasks t
       where t.organization_slug = o.organization_slug and t.status = 'pending' and t.scheduled_at <= private.clock()
         and (pick_tasks.methods is null or t.method = any (pick_tasks.methods))

@@ -268,6 +268,12 @@ def test_a_changed_rhythm_is_computed_anew(place: Tenant, columns: Row, computed
     assert (found is None) == computed_anew
 
 
+def test_a_schedule_runs_in_the_name_of_whoever_wrote_it_last(tenant: Tenant) -> None:
+    row, admin = schedule(tenant), tenant.join("admin")
+    assert admin.update("schedules", {"id": row["id"]}, prompt="Write in the owner's name.") == 1
+    assert str(tenant.owner.value("select user_id from public.schedules where id = %s", row["id"])) == admin.id
+
+
 @pytest.mark.parametrize(
     ("role", "reads", "writes"),
     [("viewer", 0, 0), ("member", 0, 0), ("developer", 1, 0), ("admin", 1, 1)],

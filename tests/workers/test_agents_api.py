@@ -150,6 +150,7 @@ async def test_text_is_taken_as_it_is(content_type: str, text_format: str) -> No
 async def test_text_in_another_charset_is_decoded() -> None:
     assert (await answered(Reply(200, {"Content-Type": "text/plain; charset=latin-1"}, [b"\xe9"]))).text == "é"
     assert (await answered(Reply(200, {"Content-Type": "text/plain; charset=nonsense"}, [b"ok\xff"]))).text == "ok�"
+    assert (await answered(Reply(200, {"Content-Type": "text/plain; charset=undefined"}, [b"ok\xff"]))).text == "ok�"
 
 
 async def test_a_title_in_the_answer_is_kept() -> None:
@@ -167,7 +168,8 @@ async def test_a_status_that_is_not_success_fails(status: int, retryable: bool) 
 
 
 @pytest.mark.parametrize(
-    ("value", "low", "high"), [("12", 12, 12), ("Fri, 31 Dec 2100 23:59:59 GMT", 1e9, 1e10), ("soon", None, None)]
+    ("value", "low", "high"),
+    [("12", 12, 12), ("Fri, 31 Dec 2100 23:59:59 GMT", 1e9, 1e10), ("soon", None, None), ("\xb2", None, None)],
 )
 async def test_retry_after_is_passed_on_in_seconds(value: str, low: float | None, high: float | None) -> None:
     failed, _ = await failure(Reply(429, {"Retry-After": value}))
