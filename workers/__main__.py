@@ -19,17 +19,22 @@ from workers.backend import connect
 from workers.errors import BackendError, SettingsError
 from workers.handlers import build_handlers
 from workers.logs import build_logger
+from workers.metrics import Metrics
+from workers.metrics_server import serve_metrics
 from workers.ports import ExchangeOptions
 from workers.settings import Settings, load_settings, read_environment
+from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals
 
 _EPILOG = """\
 settings come from the environment and from .env; what is given here wins:
   SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY (or SUPABASE_SECRET_KEY)   the database, required
   WORKER_ID, WORKER_CONCURRENCY, LEASE_SECONDS, POLL_INTERVAL        as the options
+  DATABASE_URL                                                       to hear of new tasks at once (LISTEN)
   DRAIN_SECONDS (30), REQUEST_TIMEOUT (30)                           leaving, and one request, in seconds
   ANTHROPIC_API_KEY, OPENAI_API_KEY, GOOGLE_API_KEY, OLLAMA_BASE_URL model providers
   LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
+  METRICS_PORT, METRICS_HOST (127.0.0.1)                             serves /healthz and Prometheus /metrics
   LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
 
 SIGTERM or Ctrl-C drains: nothing new is claimed, running tasks get DRAIN_SECONDS, the rest is given back
@@ -58,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = build_logger(settings.log_format, settings.log_level).bind(worker_id=settings.worker_id)
     try:
         asyncio.run(_run(settings, log))
+    except SettingsError as error:
+        print(f"orchestrator-worker: {error}", file=sys.stderr)
+        return 2
     except BackendError as error:
         log.error("stopped", error=str(error))
         return 1
@@ -83,11 +91,25 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             key_variable=settings.supabase_key_variable,
             timeout_seconds=settings.request_timeout,
         )
-        worker = Worker(_options(settings), handlers, backend, log)
+        metrics = _metrics(settings)
+        worker = Worker(_options(settings), handlers, metrics.observing(backend) if metrics else backend, log, metrics)
+        if metrics is not None and settings.metrics_port is not None:
+            metrics.watch(worker)
+            address = stack.enter_context(serve_metrics(metrics, settings.metrics_host, settings.metrics_port))
+            log.info("metrics", address=address)
         log.info("started", concurrency=settings.concurrency, once=settings.once, offline=settings.offline)
-        with drain_on_signals(worker):
+        url = None if settings.once else settings.database_url
+        with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):
             await worker.run()
         log.info("stopped")
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    """Return the numbers to keep; None when they are not served, so that nobody counts."""
+    if settings.metrics_port is None:
+        return None
+    answer_within = 3 * max(settings.poll_interval, settings.lease_seconds / 3)
+    return Metrics(slots=settings.concurrency, answer_within=answer_within)
 
 
 def _options(settings: Settings) -> ExchangeOptions:
@@ -119,7 +141,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--once", action="store_true", help="finish what is pending, then exit")
     run.add_argument("--offline", action="store_true", help="write drafts by rule instead of calling model providers")
     run.add_argument("--lease-seconds", type=_whole(2, 3600), metavar="S", help="how long a claim holds unrenewed (30)")
-    run.add_argument("--poll-interval", type=_seconds, metavar="S", help="longest wait between looks for work (1)")
+    run.add_argument("--poll-interval", type=_seconds, metavar="S", help="longest wait between looks for work (2)")
     run.add_argument("--worker-id", metavar="ID", help="this worker's name (host, process and a random part)")
     return parser.parse_args(argv)
 

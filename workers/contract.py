@@ -1,6 +1,6 @@
 """What the worker and the database say to each other, as types.
 
-What comes in is checked by pydantic at the border (`parse_answer`) and is frozen from there on. What goes out is
+What comes in is checked by pydantic at the border (see `parsing`) and is frozen from there on. What goes out is
 a `ReportItem`: which list of the report it belongs to, the lease it is fenced by, and its JSON body.
 """
 
@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
-from workers.errors import AnswerUnreadable, TaskFailure
+from workers.errors import InputNeeded, TaskFailure
 from workers.ledger import UsageRow
-from workers.lenient import holds_unreadable
+from workers.questions import Answer
 
-ReportKind = Literal["heartbeats", "events", "completed", "failed", "released"]
-OutcomeKind = Literal["heartbeat", "event", "completed", "failed", "released"]
-OutcomeWord = Literal["ok", "lost", "cancelled", "invalid"]
+ReportKind = Literal["heartbeats", "events", "completed", "failed", "paused", "released"]
+OutcomeKind = Literal["heartbeat", "event", "completed", "failed", "paused", "released"]
+OutcomeWord = Literal["ok", "lost", "cancelled", "invalid", "busy"]
 EventType = Literal["progress", "message", "partial", "tool", "log"]
 Format = Literal["markdown", "text", "json", "html"]
 StopReason = Literal["lost", "cancelled", "released"]
@@ -27,18 +25,18 @@ Json = Any
 # For an attempt without a limit of its own; the database's default is lower.
 DEFAULT_TIMEOUT_SECONDS = 3600.0
 
-REPORT_KINDS: tuple[ReportKind, ...] = ("heartbeats", "events", "completed", "failed", "released")
+REPORT_KINDS: tuple[ReportKind, ...] = ("heartbeats", "events", "completed", "failed", "paused", "released")
 KIND_OF_OUTCOME: Mapping[OutcomeKind, ReportKind] = {
     "heartbeat": "heartbeats",
     "event": "events",
     "completed": "completed",
     "failed": "failed",
+    "paused": "paused",
     "released": "released",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The right to write about one attempt of one task; every report item carries it."""
 
     task_id: str
@@ -48,7 +46,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """The part of a row of `tasks` that its attempt needs; `timeout_seconds` bounds one attempt."""
+    """The part of a row of `tasks` that its attempt needs.
+
+    `timeout_seconds` bounds one attempt; `queue_seconds` is how long the task was due before this claim.
+    """
 
     id: str
     organization_slug: str
@@ -64,6 +65,7 @@ class TaskRow:
     agent_slug: str | None = None
     agent_name: str | None = None
     metadata: Json = None
+    queue_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTask:
-    """An attempt this worker holds: the task, its agent as it was when claimed, and the lease."""
+    """An attempt this worker holds: the task, its agent as it was when claimed, and the lease.
+
+    `input` are the task's closed questions, oldest first; `checkpoint` is what its last pause kept.
+    """
 
     task: TaskRow
     agent: AgentRow | None
@@ -102,16 +107,23 @@ class ClaimedTask:
     lease_token: str
     run_id: str | None = None
     history: tuple[Turn, ...] = ()
+    input: tuple[Answer, ...] = ()
+    checkpoint: Json = None
 
     @property
     def lease(self) -> Lease:
         """The lease that fences every write about this attempt."""
         return Lease(self.task.id, self.attempt, self.lease_token)
 
+    @property
+    def answer(self) -> Answer | None:
+        """What became of the last question; None when nothing was asked."""
+        return self.input[-1] if self.input else None
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item of the report."""
+    """What became of one item of the report; `busy` says that nothing was done and it is to be said again."""
 
     task_id: str
     kind: OutcomeKind
@@ -127,19 +139,20 @@ class ReportItem:
     lease: Lease
     body: Mapping[str, Json] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Json]:
-        """Return the item as it stands in its list of the report."""
-        return {**asdict(self.lease), **self.body}
-
 
 @dataclass(frozen=True, slots=True)
 class ExchangeAnswer:
-    """The database's answer to one exchange; `unreadable` ends attempts of tasks that cannot be read."""
+    """The database's answer to one exchange.
+
+    `next_poll_ms` says how long a worker with free slots may wait until it asks again. `schedules_due` asks this worker
+    to fire schedules. `unreadable` ends the attempts of tasks that cannot be read; it is made on this side.
+    """
 
     tasks: tuple[ClaimedTask, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     cancel: tuple[str, ...] = ()
     next_poll_ms: int = 1000
+    schedules_due: bool = False
     unreadable: tuple[ReportItem, ...] = ()
 
 
@@ -198,76 +211,11 @@ def failed(lease: Lease, failure: TaskFailure) -> ReportItem:
     return ReportItem("failed", lease, body)
 
 
-def build_report(items: Sequence[ReportItem]) -> dict[str, list[dict[str, Json]]]:
-    """Return the report of an exchange: one list per kind, only the kinds there are."""
-    report: dict[str, list[dict[str, Json]]] = {}
-    for kind in REPORT_KINDS:
-        if listed := [item.to_json() for item in items if item.kind == kind]:
-            report[kind] = listed
-    return report
-
-
-_CLAIMED = TypeAdapter(ClaimedTask)
-_LEASE = TypeAdapter(Lease)
-_OBJECT = TypeAdapter(dict[str, Any])
-_OBJECTS = TypeAdapter(list[dict[str, Any]])
-_OUTCOMES = TypeAdapter(tuple[Outcome, ...])
-_IDS = TypeAdapter(tuple[str, ...])
-_MILLISECONDS = TypeAdapter(int)
-
-
-def parse_answer(raw: object, *, damaged: bool = False) -> ExchangeAnswer:
-    """Check an answer of `exchange_work`; keys this version does not know are ignored.
-
-    A task that cannot be read does not spoil the others: how its attempt ends stands in `unreadable`. `damaged` says
-    that parts of the answer may have been left out (see `lenient`).
-
-    Raises:
-        AnswerUnreadable: the answer as a whole is not what was agreed.
-    """
-    if not isinstance(raw, dict):
-        raise AnswerUnreadable("exchange_work answered with something that is not a JSON object")
-    try:
-        tasks, unreadable = _parse_tasks(raw.get("tasks") or [], damaged=damaged)
-        return ExchangeAnswer(
-            tasks=tuple(tasks),
-            outcomes=_OUTCOMES.validate_python(raw.get("outcomes") or []),
-            cancel=_IDS.validate_python(raw.get("cancel") or []),
-            next_poll_ms=_MILLISECONDS.validate_python(raw.get("next_poll_ms", 1000)),
-            unreadable=tuple(unreadable),
-        )
-    except ValidationError as error:
-        raise AnswerUnreadable(f"exchange_work answered in an unknown form: {_where(error)}") from None
-
-
-def _parse_tasks(raw: Sequence[Any], *, damaged: bool) -> tuple[list[ClaimedTask], list[ReportItem]]:
-    tasks: list[ClaimedTask] = []
-    unreadable: list[ReportItem] = []
-    for entry in _OBJECTS.validate_python(raw):
-        failure = _damage(entry) if damaged else None
-        try:
-            if failure is None:
-                tasks.append(_CLAIMED.validate_python(entry))
-                continue
-        except ValidationError:
-            failure = TaskFailure("internal_error", "This worker's version cannot read the task.", retryable=True)
-        task = _OBJECT.validate_python(entry.get("task"))
-        lease = _LEASE.validate_python({**entry, "task_id": task.get("id")})
-        unreadable.append(failed(lease, failure))
-    return tasks, unreadable
-
-
-def _damage(entry: Mapping[str, Any]) -> TaskFailure | None:
-    """Return why an entry from which something was left out cannot run."""
-    problem = "holds JSON that is nested deeper than 200 levels or a number of more than 4000 digits"
-    if holds_unreadable(entry.get("task")):
-        return TaskFailure("input_invalid", f"The task {problem}.")
-    if holds_unreadable(entry.get("agent")):
-        return TaskFailure("agent_misconfigured", f"The agent {problem}.")
-    return None
-
-
-def _where(error: ValidationError) -> str:
-    """Return where an answer is wrong, without the values in it."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+def paused(lease: Lease, needed: InputNeeded) -> ReportItem:
+    """Return the item that asks a person and lets go of the task."""
+    body: dict[str, Json] = {"input_request": asdict(needed.request)}
+    if needed.checkpoint is not None:
+        body["checkpoint"] = needed.checkpoint
+    if needed.usage:
+        body["usage"] = [asdict(row) for row in needed.usage]
+    return ReportItem("paused", lease, body)

@@ -11,6 +11,7 @@
     │   │   ├── BackendOutdated   a function is missing: the migrations are not applied
     │   │   └── BackendTooLarge   the request or its answer is too large: ask for less at once
     │   └── AnswerUnreadable      the request was carried out, its answer cannot be read
+    ├── InputNeeded               an attempt ends as paused, until a person has answered
     └── TaskFailure               an attempt ends as failed, with a stable code for people and programs
 """
 
@@ -22,17 +23,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from workers.ledger import UsageRow
+from workers.questions import InputRequest
 
 ErrorCode = Literal[
     "agent_inactive",
     "agent_misconfigured",
     "agent_not_found",
     "agent_type_unsupported",
+    "checkpoint_unreadable",
     "context_too_long",
     "endpoint_error",
     "endpoint_response_invalid",
     "endpoint_unreachable",
     "input_invalid",
+    "input_request_invalid",
     "internal_error",
     "method_unsupported",
     "output_invalid",
@@ -91,6 +95,26 @@ class AnswerUnreadable(BackendError):
     """The call was carried out, but its answer is not the JSON that was agreed."""
 
 
+class InputNeeded(OrchestratorError):
+    """An attempt needs a person's answer: its task pauses, holds no worker, and goes on when the answer is there.
+
+    `checkpoint` is a JSON object of at most 1 MiB that the next attempt gets back as `ClaimedTask.checkpoint`, so that
+    it need not do again what is finished. `usage` is what the attempt cost so far.
+    """
+
+    def __init__(
+        self,
+        request: InputRequest,
+        *,
+        checkpoint: Mapping[str, Any] | None = None,
+        usage: Sequence[UsageRow] = (),
+    ) -> None:
+        super().__init__("a person's answer is needed")
+        self.request = request
+        self.checkpoint = dict(checkpoint) if checkpoint is not None else None
+        self.usage = tuple(usage)
+
+
 class TaskFailure(OrchestratorError):
     """An attempt ends as failed.
 
@@ -119,3 +143,12 @@ class TaskFailure(OrchestratorError):
         """Account for `usage` and return the failure."""
         self.usage = tuple(usage)
         return self
+
+
+def not_accepted(kind: str, detail: str) -> TaskFailure | None:
+    """Return how an attempt ends whose last word of this kind the database refused; None when that ends nothing."""
+    if kind == "completed":
+        return TaskFailure("result_invalid", f"The database did not accept the result: {detail}")
+    if kind == "paused":
+        return TaskFailure("input_request_invalid", f"The database did not accept the question: {detail}")
+    return None

@@ -1,4 +1,9 @@
-"""An attempt as its handler sees it."""
+"""An attempt as its handler sees it.
+
+A handler that needs a person raises `InputNeeded(InputRequest(...), checkpoint={...})`. The task pauses and holds no
+worker; once the question is closed the handler is called again, with the checkpoint in `job.claimed.checkpoint` and
+what became of the question in `job.claimed.answer`.
+"""
 
 from __future__ import annotations
 

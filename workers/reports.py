@@ -1,103 +1,91 @@
-"""What the agents' side has to say, kept until the exchange can carry it.
+"""What the agents' side has to say, kept until the database has confirmed it.
 
 Thread-safe: agents write from their loop, the exchange reads from its thread. For each lease there is a lane that
 keeps order, joins streamed text, and writes at most `WRITES_PER_SECOND` rows; an attempt's last words go out right
-after what it said before.
+after what it said before. A lane lives until its last word is confirmed, so the lanes are the leases that this
+worker may still hold.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.clean import clean_json, clean_text
 from workers.contract import EventType, Lease, ReportItem
+from workers.lanes import Lane
+from workers.laneset import LaneSet
+from workers.packing import PackedItem, Packer, pack
 
-WRITES_PER_SECOND = 5
-
-
-@dataclass(slots=True)
-class _Lane:
-    """All that is known of one lease on this side; times are of the queue's clock, in seconds."""
-
-    lease: Lease
-    beat_at: float
-    deadline: float
-    next_write_at: float = 0.0
-    progress: float = -1.0
-    progress_body: dict[str, Any] | None = None
-    events: list[dict[str, Any]] = field(default_factory=list)
-    final: ReportItem | None = None
-    ended: bool = False
-    muted: bool = False
-
-    @property
-    def waiting(self) -> int:
-        """How many rows wait to be written."""
-        return len(self.events) + (self.progress_body is not None)
+# How soon a busy row is tried again: this many seconds, twice as many each time, up to a cap.
+_BUSY_SECONDS, _BUSY_CAP = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one exchange carries; `more` says that something that is due did not fit."""
+    """What one exchange carries; `lanes` wait for its answer, each with whether its last word is in it."""
 
-    items: tuple[ReportItem, ...]
-    more: bool
+    items: tuple[PackedItem, ...] = ()
+    lanes: Mapping[Lease, bool] = field(default_factory=dict)
+
+    @property
+    def finals(self) -> int:
+        """How many last words are in it."""
+        return sum(self.lanes.values())
 
 
 class ReportQueue:
     """The lanes of all leases this worker holds.
 
-    `wake` is called, from any thread, whenever there is something new for the exchange to look at.
+    `wake` is called, from any thread, when the exchange has reason to look again: for the first of the things that
+    wait, and when `enough` last words do.
     """
 
-    def __init__(self, wake: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, wake: Callable[[], None], clock: Callable[[], float] = time.monotonic, *, enough: int = 1
+    ) -> None:
         self._wake = wake
         self._clock = clock
+        self._enough = enough
         self._lock = threading.Lock()
-        self._lanes: dict[Lease, _Lane] = {}
-        self._returned: deque[ReportItem] = deque()
+        self._lanes = LaneSet()
 
     # The agents' side.
 
     def progress(self, lease: Lease, percent: float, message: str | None = None) -> None:
         """Note how far an attempt is, 0 to 100; a number that falls is not reported."""
-        with self._lock:
-            lane = self._open_lane(lease)
-            if lane is None or percent <= lane.progress:
-                return
-            lane.progress = percent
-            lane.progress_body = {"progress": round(percent)}
-            if message is not None:
-                lane.progress_body["progress_message"] = clean_text(message)
-        self._wake()
+        self._say(lease, lambda lane: lane.note_progress(percent, message))
 
     def partial(self, lease: Lease, text: str) -> None:
         """Add streamed text; the texts of an attempt's partial events, joined in order, are what was streamed."""
-        self._say(lease, "partial", None, {"text": text})
+        self._say(lease, lambda lane: lane.add_text(text))
 
     def event(
         self, lease: Lease, event_type: EventType, message: str | None, data: Mapping[str, Any] | None = None
     ) -> None:
         """Add an entry to the task's trail."""
-        self._say(lease, event_type, message, data)
+        said = {"type": event_type, "message": message, "data": data}
+        item = pack(ReportItem("events", lease, {key: value for key, value in said.items() if value is not None}))
+        self._say(lease, lambda lane: lane.events.append(item))
 
     def finish(self, lease: Lease, item: ReportItem | None) -> None:
         """Free the attempt's slot; `item` is its last word, None when there is nothing to say."""
+        final = None if item is None else pack(item)
         with self._lock:
             lane = self._lanes.get(lease)
-            if lane is not None:
-                lane.ended = True
-                if item is None or lane.muted:
-                    del self._lanes[lease]
-                elif lane.final is None:
-                    lane.final = ReportItem(item.kind, lease, clean_json(item.body))
-        self._wake()
+            if lane is None or lane.ended:
+                return
+            self._lanes.free_slot(lane)
+            if final is None or lane.muted:
+                self._lanes.remove(lane)
+            elif lane.final is None:
+                lane.end_with(final, self._clock())
+                self._lanes.place(lane)
+            matters = lane.muted or self._lanes.last_words in {1, self._enough}
+        if matters:
+            self._wake()
 
     # The exchange's side.
 
@@ -105,162 +93,155 @@ class ReportQueue:
         """Start a lane for a lease just claimed, whose attempt may take `timeout_seconds`."""
         now = self._clock()
         with self._lock:
-            self._lanes[lease] = _Lane(lease, beat_at=now, deadline=now + timeout_seconds)
+            self._lanes.add(Lane(lease, beat_at=now, deadline=now + timeout_seconds))
 
     def add(self, item: ReportItem) -> None:
-        """Queue an item that belongs to no running attempt, ahead of everything else."""
+        """Say the last word about a lease that has no attempt, or none any more."""
+        now = self._clock()
+        lane = Lane(item.lease, beat_at=now, deadline=now, ended=True)
+        lane.end_with(pack(item), now)
         with self._lock:
-            self._returned.append(ReportItem(item.kind, item.lease, clean_json(item.body)))
+            self._lanes.add(lane)
 
-    def put_back(self, items: tuple[ReportItem, ...]) -> None:
-        """Take back items that could not be delivered, in their order, ahead of everything else."""
+    def take(
+        self,
+        *,
+        heartbeat_seconds: float,
+        grace_seconds: float,
+        max_items: int,
+        max_bytes: int,
+        only_heartbeats: bool = False,
+    ) -> Batch:
+        """Return what is due; until the batch is settled or put back, its lanes send nothing but heartbeats.
+
+        First what was not taken before, then heartbeats, since a lost lease is lost work, then last words, then the
+        rest. An attempt that is `grace_seconds` past its deadline gets no more heartbeats, so that the database takes
+        it from an agent that hangs. At least one item is taken, however large.
+        """
+        packer = Packer(max_items, max_bytes)
+        flying: dict[Lease, bool] = {}
+        now = self._clock()
         with self._lock:
-            self._returned.extendleft(reversed(items))
+            if not only_heartbeats:
+                self._load(self._lanes.again(now), packer, flying, now)
+            for lane in self._lanes.beating(now, heartbeat_seconds):
+                needed = only_heartbeats or lane.flying or lane.final is None  # Else its last word goes now.
+                needed = needed and lane.beats(now, grace_seconds)
+                if needed and not packer.add(pack(ReportItem("heartbeats", lane.lease))):
+                    break
+                self._lanes.beat(lane, now)
+            if not only_heartbeats:
+                self._load(self._lanes.last(), packer, flying, now)
+                self._load(self._lanes.talking(now), packer, flying, now)
+        return Batch(tuple(packer.items), flying)
+
+    def settle(self, batch: Batch, busy: Iterable[PackedItem] = ()) -> None:
+        """Let go of what a batch carried; items whose row was busy are said again soon, in order, ahead of others."""
+        self._land(batch, busy, _BUSY_SECONDS)
+
+    def put_back(self, batch: Batch) -> None:
+        """Take back a batch that was not delivered, to be sent at once, in order, ahead of everything else."""
+        self._land(batch, batch.items, 0.0)
 
     def forget(self, lease: Lease) -> None:
         """Say nothing more about a lease that is lost or cancelled; its slot stays taken until its agent ends."""
         with self._lock:
             lane = self._lanes.get(lease)
-            if lane is None:
-                return
-            lane.muted = True
-            lane.events.clear()
-            lane.progress_body = None
-            lane.final = None
-            if lane.ended:
-                del self._lanes[lease]
+            if lane is not None:
+                self._lanes.close(lane)
 
     def give_back_all(self) -> list[Lease]:
         """Make every attempt that has no last word yet end as released; return their leases."""
         with self._lock:
-            open_lanes = [lane for lane in self._lanes.values() if lane.final is None and not lane.muted]
-            for lane in open_lanes:
-                lane.final = ReportItem("released", lane.lease)
-            return [lane.lease for lane in open_lanes]
+            running = [lane for lane in self._lanes if lane.final is None and not lane.muted]
+            for lane in running:
+                lane.end_with(pack(ReportItem("released", lane.lease)), self._clock())
+                self._lanes.place(lane)
+        return [lane.lease for lane in running]
 
-    def leases_of(self, task_id: str) -> list[Lease]:
-        """Return the leases this worker holds on a task: one, or two when it lost it and claimed it again."""
+    def lease_of(self, task_id: str) -> Lease | None:
+        """Return the newest lease this worker holds on a task."""
         with self._lock:
-            return [lease for lease in self._lanes if lease.task_id == task_id]
+            return self._lanes.lease_of(task_id)
+
+    @property
+    def held(self) -> int:
+        """How many leases this worker may hold: attempts that run, and those whose last word is not confirmed."""
+        return len(self._lanes)
 
     @property
     def running(self) -> int:
         """How many attempts hold a slot."""
-        with self._lock:
-            return sum(not lane.ended for lane in self._lanes.values())
+        return self._lanes.with_slot
+
+    @property
+    def waiting(self) -> int:
+        """How many last words the database has not taken yet."""
+        return self._lanes.without_slot
+
+    @property
+    def last_words(self) -> int:
+        """How many attempts have only to say their last word, and can."""
+        return self._lanes.last_words
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing left to say, now or later."""
-        with self._lock:
-            return not self._lanes and not self._returned
+        return not len(self._lanes)
 
     def next_due(self, heartbeat_seconds: float, grace_seconds: float) -> float | None:
         """Return when there will be something to carry, by the queue's clock; None when nothing is in sight."""
         with self._lock:
-            if self._returned:
-                return self._clock()
-            times = [self._due(lane, heartbeat_seconds, grace_seconds) for lane in self._lanes.values()]
-        return min((due for due in times if due is not None), default=None)
+            beat = next(self._lanes.beat_times(heartbeat_seconds, grace_seconds), None)
+            times = list(self._lanes.send_times())
+        return min([*times, beat] if beat is not None else times, default=None)
 
-    def take(self, *, heartbeat_seconds: float, grace_seconds: float, max_items: int, max_bytes: int) -> Batch:
-        """Remove and return what is due: heartbeats first, since a lost lease is lost work, then the rest by lane.
+    def next_beat(self, heartbeat_seconds: float, grace_seconds: float) -> float | None:
+        """Return when the next heartbeat is due, by the queue's clock; None when none is in sight."""
+        with self._lock:
+            return next(self._lanes.beat_times(heartbeat_seconds, grace_seconds), None)
 
-        An attempt that is `grace_seconds` past its deadline gets no more heartbeats, so that the database takes it
-        from an agent that hangs. At least one item is taken, however large.
-        """
-        packer = _Packer(max_items, max_bytes)
+    def _say(self, lease: Lease, change: Callable[[Lane], None]) -> None:
+        """Change a lane that may speak; the exchange is woken when it had nothing to say before."""
+        with self._lock:
+            lane = self._lanes.get(lease)
+            if lane is None or lane.muted or lane.final is not None:
+                return
+            silent = not (lane.waiting or lane.flying)
+            change(lane)
+            if silent:
+                self._lanes.place(lane)
+            matters = silent and lane.waiting
+        if matters:
+            self._wake()
+
+    def _load(self, lanes: Sequence[Lane], packer: Packer, flying: dict[Lease, bool], now: float) -> None:
+        for lane in lanes:
+            if packer.full:
+                return
+            last = lane.load(packer, now)
+            if lane.flying:
+                flying[lane.lease] = last
+            self._lanes.place(lane)
+
+    def _land(self, batch: Batch, again: Iterable[PackedItem], pause: float) -> None:
+        """Let the lanes of a batch speak; items of `again` first, after a pause that doubles with each refusal."""
+        repeats: dict[Lease, list[PackedItem]] = {}
+        for item in again:
+            repeats.setdefault(item.lease, []).append(item)
         now = self._clock()
         with self._lock:
-            while self._returned and packer.add(self._returned[0]):
-                self._returned.popleft()
-            self._take_heartbeats(packer, now, heartbeat_seconds, grace_seconds)
-            for lane in sorted(self._lanes.values(), key=lambda lane: lane.final is None):
-                if lane.final is not None or (lane.waiting and lane.next_write_at <= now):
-                    self._drain_lane(lane, packer, now)
-        return Batch(tuple(packer.items), packer.full)
-
-    def _take_heartbeats(self, packer: _Packer, now: float, every: float, grace: float) -> None:
-        for lane in self._lanes.values():
-            if lane.muted or lane.final is not None or now >= lane.deadline + grace or now < lane.beat_at + every:
-                continue
-            if packer.add(ReportItem("heartbeats", lane.lease)):
-                lane.beat_at = now
-
-    def _drain_lane(self, lane: _Lane, packer: _Packer, now: float) -> None:
-        written = 0
-        while lane.events and packer.add(ReportItem("events", lane.lease, lane.events[0])):
-            lane.events.pop(0)
-            written += 1
-        if lane.progress_body is not None and lane.final is not None:
-            lane.progress_body = None  # The last word says how far it came.
-        if (
-            lane.progress_body is not None
-            and not lane.events
-            and packer.add(ReportItem("heartbeats", lane.lease, lane.progress_body))
-        ):
-            lane.progress_body = None
-            lane.beat_at = now
-            written += 1
-        lane.next_write_at = now + written / WRITES_PER_SECOND
-        if lane.final is not None and not lane.events and packer.add(lane.final):
-            self._close(lane)
-
-    def _close(self, lane: _Lane) -> None:
-        """Let go of a lane whose last word is on its way; a slot that is still taken stays counted."""
-        if lane.ended:
-            del self._lanes[lane.lease]
-        else:
-            lane.muted = True
-            lane.final = None
-
-    def _open_lane(self, lease: Lease) -> _Lane | None:
-        lane = self._lanes.get(lease)
-        return None if lane is None or lane.muted or lane.final is not None else lane
-
-    def _say(self, lease: Lease, event_type: EventType, message: str | None, data: Mapping[str, Any] | None) -> None:
-        entry: dict[str, Any] = {"type": event_type}
-        if message is not None:
-            entry["message"] = clean_text(message)
-        if data is not None:
-            entry["data"] = clean_json(data)
-        with self._lock:
-            lane = self._open_lane(lease)
-            if lane is None:
-                return
-            if event_type == "partial" and lane.events and lane.events[-1]["type"] == "partial":
-                lane.events[-1]["data"]["text"] += entry["data"]["text"]
-            else:
-                lane.events.append(entry)
-        self._wake()
-
-    def _due(self, lane: _Lane, every: float, grace: float) -> float | None:
-        if lane.muted:
-            return None
-        if lane.final is not None:
-            return self._clock()
-        beat = lane.beat_at + every
-        times = [beat] if beat < lane.deadline + grace else []
-        if lane.waiting:
-            times.append(lane.next_write_at)
-        return min(times, default=None)
-
-
-class _Packer:
-    """Collects items up to a number and a size in bytes of JSON; the first item always fits."""
-
-    def __init__(self, max_items: int, max_bytes: int) -> None:
-        self._max_items = max_items
-        self._room = max_bytes
-        self.items: list[ReportItem] = []
-        self.full = False
-
-    def add(self, item: ReportItem) -> bool:
-        """Take the item if there is room."""
-        size = len(json.dumps(item.to_json(), ensure_ascii=False).encode())
-        if self.full or len(self.items) >= self._max_items or (self.items and size > self._room):
-            self.full = True
-            return False
-        self.items.append(item)
-        self._room -= size
-        return True
+            for lease in {**batch.lanes, **repeats}:
+                lane = self._lanes.get(lease)
+                if lane is None:
+                    continue
+                lane.flying = lane.flying and lease not in batch.lanes
+                said_again = repeats.get(lease, [])
+                if batch.lanes.get(lease) and not any(item is lane.final for item in said_again):
+                    self._lanes.close(lane)
+                elif said_again and not lane.muted:
+                    lane.say_again(said_again, now + min(pause * 2.0 ** min(lane.refusals, 20), _BUSY_CAP))
+                    self._lanes.place(lane)
+                else:
+                    lane.refusals = 0
+                    self._lanes.place(lane)

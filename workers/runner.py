@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,30 +17,36 @@ from workers.contract import (
     StopReason,
     completed,
     failed,
+    paused,
 )
-from workers.errors import TaskFailure
+from workers.errors import InputNeeded, TaskFailure
 from workers.job import Handler, Job
+from workers.ports import Observer, Unobserved
 from workers.reports import ReportQueue
 
 
 class Runner:
     """The attempts of one worker. `start` and `stop` may be called from any thread; the rest is the loop's."""
 
-    def __init__(self, handlers: Mapping[str, Handler], log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, handlers: Mapping[str, Handler], log: FilteringBoundLogger, observer: Observer | None = None
+    ) -> None:
         self._handlers = handlers
         self._log = log
+        self._observer = observer or Unobserved()
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
         self._stopped: dict[Lease, StopReason] = {}
+        self._expired: set[Lease] = set()
         self._queue: ReportQueue | None = None
 
     def attach(self, queue: ReportQueue) -> None:
         """Say where attempts report to; needed before the first start."""
         self._queue = queue
 
-    def start(self, claimed: ClaimedTask) -> None:
-        """Begin an attempt."""
-        self._loop.call_soon_threadsafe(self._start, claimed)
+    def start(self, tasks: Sequence[ClaimedTask]) -> None:
+        """Begin attempts."""
+        self._loop.call_soon_threadsafe(self._start, tasks)
 
     def stop(self, lease: Lease, reason: StopReason) -> None:
         """Stop an attempt if it is still running."""
@@ -52,11 +58,12 @@ class Runner:
             self._stop(lease, "released")
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def _start(self, claimed: ClaimedTask) -> None:
+    def _start(self, tasks: Sequence[ClaimedTask]) -> None:
         if self._queue is None:
             raise RuntimeError("attach() was not called")
-        job = Job(claimed, self._queue)
-        self._tasks[claimed.lease] = self._loop.create_task(self._run(job, self._queue))
+        for claimed in tasks:
+            lease = claimed.lease
+            self._tasks[lease] = self._loop.create_task(self._run(Job(claimed, self._queue), lease, self._queue))
 
     def _stop(self, lease: Lease, reason: StopReason) -> None:
         task = self._tasks.get(lease)
@@ -64,13 +71,21 @@ class Runner:
             self._stopped.setdefault(lease, reason)
             task.cancel()
 
-    async def _run(self, job: Job, queue: ReportQueue) -> None:
-        lease = job.claimed.lease
+    def _expire(self, lease: Lease) -> None:
+        """Stop an attempt whose time is up."""
+        task = self._tasks.get(lease)
+        if task is not None and lease not in self._stopped:
+            self._expired.add(lease)
+            task.cancel()
+
+    async def _run(self, job: Job, lease: Lease, queue: ReportQueue) -> None:
         started = time.monotonic()
         item: ReportItem | None = None
         failure: TaskFailure | None = None
         try:
-            item = completed(lease, await self._attempt(job))
+            item = completed(lease, await self._attempt(job, lease))
+        except InputNeeded as needed:
+            item = paused(lease, needed)
         except TaskFailure as error:
             failure = error
             item = failed(lease, error)
@@ -83,16 +98,21 @@ class Runner:
             item = failed(lease, failure)
         finally:
             self._tasks.pop(lease, None)
+            self._expired.discard(lease)
             reason = self._stopped.pop(lease, None)
             if reason is not None:
                 item = ReportItem("released", lease) if reason == "released" else None
             queue.finish(lease, item)
-            self._log_line(job.claimed, item, reason, failure, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            outcome = item.kind if item is not None else str(reason)
+            self._observer.attempt_ended(job.claimed.task.method, outcome, seconds, job.claimed.task.queue_seconds)
+            self._log_line(job.claimed, outcome, item, failure, seconds)
 
-    async def _attempt(self, job: Job) -> Completion:
+    async def _attempt(self, job: Job, lease: Lease) -> Completion:
         """Run the handler within its time.
 
         Raises:
+            InputNeeded: the handler asks a person.
             TaskFailure: the attempt failed; every other error of the handler is turned into this.
         """
         task = job.claimed.task
@@ -101,20 +121,21 @@ class Runner:
             known = ", ".join(sorted(self._handlers))
             raise TaskFailure("method_unsupported", f"This worker runs the methods {known}, not {task.method!r}.")
         seconds = task.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
-        limit = asyncio.timeout(seconds)
+        # Not asyncio.timeout: for a short attempt it costs as much as all the rest of it.
+        timer = self._loop.call_later(seconds, self._expire, lease)
         try:
-            async with limit:
-                return await handler(job)
-        except TaskFailure:
+            return await handler(job)
+        except (InputNeeded, TaskFailure):
             raise
-        except TimeoutError as error:
-            if limit.expired():
-                raise TaskFailure(
-                    "timeout", f"The attempt took longer than its {seconds:g} seconds.", retryable=True
-                ) from None
-            raise self._bug(job, error) from error
+        except asyncio.CancelledError:
+            if lease not in self._expired:
+                raise
+            problem = f"The attempt took longer than its {seconds:g} seconds."
+            raise TaskFailure("timeout", problem, retryable=True) from None
         except Exception as error:
             raise self._bug(job, error) from error
+        finally:
+            timer.cancel()
 
     def _bug(self, job: Job, error: BaseException) -> TaskFailure:
         self._log.error("internal_error", task_id=job.claimed.task.id, exc_info=error)
@@ -125,13 +146,12 @@ class Runner:
     def _log_line(
         self,
         claimed: ClaimedTask,
+        outcome: str,
         item: ReportItem | None,
-        reason: StopReason | None,
         failure: TaskFailure | None,
         seconds: float,
     ) -> None:
         """Write the one line of an attempt."""
-        outcome = item.kind if item is not None else reason
         self._log.info(
             "task",
             task_id=claimed.task.id,
@@ -141,5 +161,17 @@ class Runner:
             attempt=claimed.attempt,
             outcome=outcome,
             duration_ms=round(seconds * 1000),
+            queue_seconds=claimed.task.queue_seconds,
             error_code=failure.code if failure is not None else None,
+            **_usage(item),
         )
+
+
+def _usage(item: ReportItem | None) -> dict[str, int | float]:
+    """Return the tokens of an attempt, and their cost in US dollars unless that of any call is not known."""
+    rows = () if item is None else item.body.get("usage", ())
+    if not rows:
+        return {}
+    tokens = {name: sum(row[name] for row in rows) for name in ("input_tokens", "output_tokens")}
+    costs = [row["cost"] for row in rows]
+    return tokens if None in costs else {**tokens, "cost": round(sum(costs), 6)}

@@ -42,17 +42,20 @@ class Settings:
     supabase_url: str
     supabase_key: str = field(repr=False)
     supabase_key_variable: str = "SUPABASE_SERVICE_ROLE_KEY"
+    database_url: str | None = field(default=None, repr=False)
     worker_id: str
     concurrency: int = 10
     methods: tuple[str, ...] | None = None
     organizations: tuple[str, ...] | None = None
     once: bool = False
     lease_seconds: int = 30
-    poll_interval: float = 1.0
+    poll_interval: float = 2.0
     drain_seconds: float = 30.0
     request_timeout: float = 30.0
     offline: bool = False
     offline_delay: float = 1.2
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
     log_format: LogFormat = "console"
     log_level: str = "INFO"
     providers: Mapping[Provider, ProviderSettings] = field(default_factory=dict)
@@ -82,14 +85,17 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "supabase_url": reader.url("SUPABASE_URL", required=True),
         "supabase_key": reader.required(key_variable, "the service key of the Supabase project"),
         "supabase_key_variable": key_variable,
+        "database_url": reader.text("DATABASE_URL"),
         "worker_id": reader.text("WORKER_ID") or _default_worker_id(),
         "concurrency": reader.number("WORKER_CONCURRENCY", 10, 1, 1000),
         "lease_seconds": reader.number("LEASE_SECONDS", 30, 2, 3600),
-        "poll_interval": reader.decimal("POLL_INTERVAL", 1.0, 0.01, 300.0),
+        "poll_interval": reader.decimal("POLL_INTERVAL", 2.0, 0.01, 300.0),
         "drain_seconds": reader.decimal("DRAIN_SECONDS", 30.0, 0.0, 3600.0),
         "request_timeout": reader.decimal("REQUEST_TIMEOUT", 30.0, 1.0, 300.0),
         "offline": reader.flag("LLM_OFFLINE"),
         "offline_delay": reader.decimal("LLM_OFFLINE_DELAY", 1.2, 0.0, 60.0),
+        "metrics_host": reader.text("METRICS_HOST") or "127.0.0.1",
+        "metrics_port": reader.number("METRICS_PORT", 0, 1, 65535) if reader.text("METRICS_PORT") else None,
         "log_format": reader.choice("LOG_FORMAT", "console", get_args(LogFormat)),
         "log_level": reader.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
         "providers": _providers(reader),

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from workers.exchange import Connect, Exchange
 from workers.job import Handler
-from workers.ports import ExchangeOptions
+from workers.ports import ExchangeOptions, Observer
 from workers.runner import Runner
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -28,11 +28,16 @@ class Worker:
     """One worker process's work; made and run on the loop on which its agents will run."""
 
     def __init__(
-        self, options: ExchangeOptions, handlers: Mapping[str, Handler], connect: Connect, log: FilteringBoundLogger
+        self,
+        options: ExchangeOptions,
+        handlers: Mapping[str, Handler],
+        connect: Connect,
+        log: FilteringBoundLogger,
+        observer: Observer | None = None,
     ) -> None:
         self._connect = connect
         self._log = log
-        self._runner = Runner(handlers, log)
+        self._runner = Runner(handlers, log, observer)
         self.exchange = Exchange(options, self._runner, _describe(options), log)
         self._runner.attach(self.exchange.queue)
 
@@ -56,6 +61,21 @@ class Worker:
     def drain(self) -> None:
         """Begin to leave; from any thread, and from a signal handler."""
         self.exchange.drain()
+
+    @property
+    def running(self) -> int:
+        """How many attempts hold a slot."""
+        return self.exchange.queue.running
+
+    @property
+    def waiting(self) -> int:
+        """How many last words the database has not taken yet."""
+        return self.exchange.queue.waiting
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker is leaving."""
+        return self.exchange.draining
 
     def _exchange(self, ended: Future[None]) -> None:
         try:

@@ -37,6 +37,17 @@ comment on function private.uuid_or_null(text) is 'The uuid that a text spells, 
 revoke execute on function private.uuid_or_null(text) from public;
 grant execute on function private.uuid_or_null(text) to authenticated, service_role;
 
+create function private.uuid_head() returns text
+language sql volatile set search_path = ''
+as $$
+  select substr(h.milliseconds, 1, 8) || '-' || substr(h.milliseconds, 9, 4) || '-7'
+  from (select lpad(to_hex((extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0')) h (milliseconds);
+$$;
+comment on function private.uuid_head() is
+  'The first 15 characters of a version 7 uuid (RFC 9562) of this moment; the rest is substr(gen_random_uuid()::text, 16). Rows with such keys stand together in their indexes, which keeps writing cheap.';
+revoke execute on function private.uuid_head() from public;
+grant execute on function private.uuid_head() to authenticated, service_role;
+
 create function private.role_rank(role text) returns integer
 language sql immutable set search_path = ''
 as $$

@@ -54,6 +54,7 @@ create table public.agents (
   deployed_at timestamptz,
   container_id text,
   resource_limits jsonb,
+  max_concurrent_tasks integer,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint agent_type_is_known check (agent_type in ('context', 'api', 'external')),
@@ -75,6 +76,7 @@ create table public.agents (
   ),
   constraint owned_by_a_user_or_by_organizations check ((owner_user_id is not null) = (cardinality(organization_slug) = 0)),
   constraint status_is_known check (status in ('draft', 'active', 'inactive', 'error')),
+  constraint max_concurrent_tasks_is_positive check (max_concurrent_tasks > 0),
   constraint framework_is_known check (framework in ('langgraph', 'agno', 'crewai', 'n8n')),
   constraint build_type_is_known check (build_type in ('visual', 'code')),
   constraint metadata_is_an_object check (jsonb_typeof(metadata) = 'object'),
@@ -206,8 +208,9 @@ comment on column public.agents.organization_slug is 'Organizations that may use
 comment on column public.agents.io_schema is '{"input": JSON Schema, "output": JSON Schema}. Input is params, with the prompt as "prompt" where the schema names that property.';
 comment on column public.agents.context is 'System prompt of a context agent; documentation sent along by api agents.';
 comment on column public.agents.endpoint is 'api and external agents: {url, method, headers, authentication {type, config}, timeout}.';
-comment on column public.agents.llm_config is 'context agents: {provider, model, parameters {temperature, maxTokens, topP}}.';
+comment on column public.agents.llm_config is 'context agents: {provider, model, parameters {temperature, maxTokens, topP}, tools {ask_person {expires_in_seconds, on_expiry, required_role}}}.';
 comment on column public.agents.status is 'Only active agents run: draft, inactive and error refuse new tasks.';
+comment on column public.agents.max_concurrent_tasks is 'How many tasks may run it at once, over all its organizations; null for any number.';
 comment on column public.agents.build_type is 'How it was built: visual or code (document E''s agent_type).';
 comment on column public.agents.owner_type is 'user for a private agent, organization for a shared one; follows owner_user_id.';
 
@@ -218,11 +221,11 @@ revoke all on public.agents from anon, authenticated, service_role;
 grant select, delete on public.agents to authenticated;
 grant insert (
   slug, organization_slug, name, description, version, agent_type, department, tags, io_schema, capabilities,
-  context, endpoint, llm_config, metadata, status, owner_user_id, framework, build_type
+  context, endpoint, llm_config, metadata, status, owner_user_id, framework, build_type, max_concurrent_tasks
 ) on public.agents to authenticated;
 grant update (
   organization_slug, name, description, version, department, tags, io_schema, capabilities,
-  context, endpoint, llm_config, metadata, status, framework, build_type
+  context, endpoint, llm_config, metadata, status, framework, build_type, max_concurrent_tasks
 ) on public.agents to authenticated;
 grant select, insert, update, delete on public.agents to service_role;
 

@@ -29,44 +29,47 @@ insert into public.task_methods (name, description) values
 -- Table --------------------------------------------------------------------------------------------------------------
 
 create table public.tasks (
+  -- What changes while it runs stands first: reading a column passes over those before it.
   id uuid primary key default gen_random_uuid(),
   organization_slug text not null references public.organizations (slug) on delete cascade,
   user_id uuid not null default auth.uid() references public.users (id) on delete cascade,
-  agent_conversation_id uuid references public.agent_conversations (id) on delete set null,
-  agent_slug text references public.agents (slug) on delete set null,
-  agent_name text,
+  status text not null default 'pending',
+  attempt integer not null default 0,
+  max_attempts integer not null default 3,
+  progress integer not null default 0,
+  progress_message text,
+  error_code text,
+  worker_id text,
+  lease_token uuid,
+  lease_expires_at timestamptz,
+  started_at timestamptz,
+  completed_at timestamptz,
+  paused_at timestamptz,
+  timeout_seconds integer not null default 300,
   method text not null,
+  agent_slug text references public.agents (slug) on delete set null,
+  concurrency_key text,
+  concurrency_limit integer not null default 1,
+  priority integer not null default 100,
+  scheduled_at timestamptz not null default now(),
+  agent_conversation_id uuid references public.agent_conversations (id) on delete set null,
+  agent_name text,
   prompt text not null,
   params jsonb not null default '{}',
   response text,
   response_metadata jsonb not null default '{}',
-  status text not null default 'pending',
-  progress integer not null default 0,
-  progress_message text,
   evaluation jsonb not null default '{}',
   llm_metadata jsonb not null default '{}',
-  error_code text,
   error_message text,
   error_data jsonb,
-  started_at timestamptz,
-  completed_at timestamptz,
-  timeout_seconds integer not null default 300,
   metadata jsonb not null default '{}',
   deliverable_type text not null default 'text',
   deliverable_metadata jsonb not null default '{}',
-  priority integer not null default 100,
-  scheduled_at timestamptz not null default now(),
-  attempt integer not null default 0,
-  max_attempts integer not null default 3,
   backoff interval not null default '5 seconds',
   idempotency_key text,
-  concurrency_key text,
   parent_task_id uuid references public.tasks (id) on delete set null,
   project_step_id uuid,
   execution_id uuid,
-  worker_id text,
-  lease_token uuid,
-  lease_expires_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint status_is_known check (status in ('pending', 'in_progress', 'paused', 'completed', 'failed', 'cancelled', 'timeout', 'rejected')),
@@ -83,6 +86,7 @@ create table public.tasks (
   ),
   constraint progress_is_a_percentage check (progress between 0 and 100),
   constraint timeout_is_between_a_second_and_a_day check (timeout_seconds between 1 and 86400),
+  constraint concurrency_limit_is_small check (concurrency_limit between 1 and 1000),
   constraint max_attempts_is_small check (max_attempts between 1 and 1000),
   constraint scheduled_at_is_finite check (isfinite(scheduled_at)),
   constraint attempt_is_within_max_attempts check (attempt between 0 and max_attempts),
@@ -97,20 +101,21 @@ create table public.tasks (
   constraint completed_means_whole check (status <> 'completed' or progress = 100),
   constraint failures_have_an_error_code check (status not in ('failed', 'timeout', 'rejected') or error_code is not null),
   constraint error_code_is_snake_case check (error_code ~ '^[a-z][a-z0-9_]{0,62}$')
-);
+) with (fillfactor = 60);
 
--- Claims: what may be claimed, per organization in order.
-create index tasks_claimable_idx on public.tasks (organization_slug, priority, scheduled_at) where status = 'pending';
--- The reaper: leases that have run out.
-create index tasks_lease_idx on public.tasks (lease_expires_at) where status = 'in_progress';
--- How many an organization runs (max_concurrent_tasks).
-create index tasks_running_idx on public.tasks (organization_slug) where status = 'in_progress';
--- A user's tasks by state, newest first.
-create index idx_tasks_user_status on public.tasks (user_id, status, created_at desc);
--- A user's and an organization's unfinished tasks (active_tasks).
-create index tasks_user_active_idx on public.tasks (user_id, priority, created_at) where status in ('pending', 'in_progress', 'paused');
-create index tasks_organization_active_idx on public.tasks (organization_slug, priority, created_at) where status in ('pending', 'in_progress', 'paused');
--- A user's newest tasks.
+-- No index names a column that changes while a task runs, so that its updates stay within their page (HOT) and write to no index.
+-- What is asked by state is answered by private.live_tasks.
+
+do $$
+begin
+  -- Keys in the order of time keep inserts together in the indexes; Postgres has them from 18 on.
+  if to_regprocedure('pg_catalog.uuidv7()') is not null then
+    execute 'alter table public.tasks alter column id set default uuidv7()';
+  end if;
+end
+$$;
+
+-- A user's newest tasks, all or of one state.
 create index tasks_user_recent_idx on public.tasks (user_id, created_at desc);
 -- An organization's newest tasks, as its admins list them.
 create index tasks_organization_recent_idx on public.tasks (organization_slug, created_at desc);
@@ -146,16 +151,26 @@ begin
     raise exception using errcode = 'PT413', message = 'params_too_large',
       detail = format('params has %s bytes; at most 1048576 are allowed.', pg_column_size(task.params)), hint = 'Send references instead of contents.';
   end if;
-  if not exists (select from public.task_methods m where m.name = task.method) then
+end;
+$$;
+comment on function private.check_task_input(public.tasks) is 'Refuses an empty or huge prompt and params that are no object or huge, with 22023 or PT413.';
+revoke execute on function private.check_task_input(public.tasks) from public;
+grant execute on function private.check_task_input(public.tasks) to authenticated, service_role;
+
+create function private.check_method(method text) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  if not exists (select from public.task_methods m where m.name = check_method.method) then
     raise exception using errcode = '22023', message = 'unknown_method',
-      detail = format('"%s" is not a method.', coalesce(task.method, '')),
+      detail = format('"%s" is not a method.', coalesce(check_method.method, '')),
       hint = 'Use one of: ' || (select string_agg(m.name, ', ' order by m.name) from public.task_methods m) || '.';
   end if;
 end;
 $$;
-comment on function private.check_task_input(public.tasks) is 'Refuses an empty or huge prompt, params that are no object, and unknown methods, with 22023 or PT413.';
-revoke execute on function private.check_task_input(public.tasks) from public;
-grant execute on function private.check_task_input(public.tasks) to authenticated, service_role;
+comment on function private.check_method(text) is 'Refuses a method that task_methods does not have, with 22023 unknown_method.';
+revoke execute on function private.check_method(text) from public;
+grant execute on function private.check_method(text) to authenticated, service_role;
 
 create function private.prepare_task() returns trigger
 language plpgsql volatile security invoker set search_path = ''
@@ -163,9 +178,31 @@ as $$
 declare
   v_conversation public.agent_conversations;
   v_agent public.agents;
+  v_alone constant boolean := new.agent_conversation_id is null and new.parent_task_id is null and not new.deliverable_metadata ? 'deliverable_id';
+  v_asked text;
+  v_prepared text;
 begin
+  -- Rows of one statement that ask for the same are looked up once: the last answer is kept until the statement ends.
+  if v_alone then
+    v_asked := row(
+      statement_timestamp(), current_setting('role', true), current_setting('request.jwt.claims', true),
+      new.user_id, new.organization_slug, new.agent_slug, new.agent_name, new.method
+    )::text || chr(30);
+    v_prepared := current_setting('orchestrator.prepared_task', true);
+    if starts_with(v_prepared, v_asked) then
+      if btrim(new.prompt, e' \t\r\n') = '' or octet_length(new.prompt) > 1048576 or new.params <> '{}' then
+        perform private.check_task_input(new);
+      end if;
+      v_prepared := substr(v_prepared, length(v_asked) + 1);
+      new.organization_slug := split_part(v_prepared, chr(30), 1);
+      new.agent_slug := nullif(split_part(v_prepared, chr(30), 2), '');
+      new.agent_name := nullif(split_part(v_prepared, chr(30), 3), '');
+      return new;
+    end if;
+  end if;
   perform private.require_own_user_id(new.user_id);
   perform private.check_task_input(new);
+  perform private.check_method(new.method);
   if new.agent_conversation_id is not null then
     select c.* into v_conversation from public.agent_conversations c where c.id = new.agent_conversation_id;
     if not found or v_conversation.organization_slug <> coalesce(new.organization_slug, v_conversation.organization_slug)
@@ -205,6 +242,9 @@ begin
     v_agent := private.usable_agent(new.agent_slug, new.organization_slug, new.user_id);
     new.agent_name := v_agent.name;
   end if;
+  if v_alone then
+    perform set_config('orchestrator.prepared_task', concat(v_asked, new.organization_slug, chr(30), new.agent_slug, chr(30), new.agent_name), true);
+  end if;
   return new;
 end;
 $$;
@@ -220,43 +260,56 @@ for each row execute function private.prepare_task();
 create function private.guard_task() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$
-declare
-  v_finals constant text[] := array['completed', 'failed', 'cancelled', 'timeout', 'rejected'];
-  v_moves constant text[] := case old.status
-    when 'pending' then array['in_progress', 'cancelled']
-    when 'in_progress' then array['completed', 'failed', 'timeout', 'cancelled', 'rejected', 'paused', 'pending']
-    when 'paused' then array['pending', 'cancelled', 'timeout']
-    when 'failed' then array['pending']
-    when 'timeout' then array['pending']
-    when 'cancelled' then array['pending']
-    else array[]::text[] -- completed and rejected are final
-  end;
 begin
-  if new.status is distinct from old.status then
-    if new.status <> all (v_moves) then
-      raise exception using errcode = 'PT409', message = 'illegal_move',
-        detail = format('Task %s is %s and cannot become %s.', old.id, old.status, new.status),
-        hint = 'Read the task again; a finished one goes on only by retry_task, and completed and rejected never.';
+  if new.status = old.status then
+    if old.completed_at is null then
+      if new.progress < old.progress and new.attempt = old.attempt then
+        new.progress := old.progress; -- progress does not fall within an attempt; a late report is not an error
+      end if;
+    elsif (new.response, new.response_metadata, new.llm_metadata, new.error_code, new.error_message, new.error_data, new.progress, new.attempt,
+        new.started_at, new.completed_at, new.worker_id)
+      is distinct from (old.response, old.response_metadata, old.llm_metadata, old.error_code, old.error_message, old.error_data, old.progress, old.attempt,
+        old.started_at, old.completed_at, old.worker_id) then
+      raise exception using errcode = 'PT409', message = 'task_finished',
+        detail = format('Task %s is %s; its result does not change.', old.id, old.status), hint = 'Use retry_task, or insert a new task.';
     end if;
-    -- What a state implies follows from it, whoever writes.
-    if new.status <> 'in_progress' then
-      new.lease_token := null;
-      new.lease_expires_at := null;
-    end if;
-    if old.status = 'paused' and new.status = 'pending' then
-      new.attempt := old.attempt - 1; -- going on after a pause is the same attempt
-    end if;
-    new.completed_at := case when new.status = any (v_finals) then private.clock() end;
-    new.progress := case new.status when 'completed' then 100 when 'pending' then 0 when 'in_progress' then 0 else new.progress end;
-  elsif old.status = any (v_finals) and (new.response, new.response_metadata, new.llm_metadata, new.error_code, new.error_message,
-      new.error_data, new.progress, new.attempt, new.started_at, new.completed_at, new.worker_id)
-    is distinct from (old.response, old.response_metadata, old.llm_metadata, old.error_code, old.error_message,
-      old.error_data, old.progress, old.attempt, old.started_at, old.completed_at, old.worker_id) then
-    raise exception using errcode = 'PT409', message = 'task_finished',
-      detail = format('Task %s is %s; its result does not change.', old.id, old.status), hint = 'Use retry_task, or insert a new task.';
-  elsif new.progress < old.progress and new.attempt = old.attempt then
-    new.progress := old.progress; -- progress does not fall within an attempt; a late report is not an error
+    return new;
   end if;
+  if not (case old.status
+    when 'pending' then new.status in ('in_progress', 'cancelled')
+    when 'in_progress' then new.status in ('completed', 'failed', 'timeout', 'cancelled', 'rejected', 'paused', 'pending')
+    when 'paused' then new.status in ('pending', 'cancelled', 'timeout')
+    when 'failed' then new.status = 'pending'
+    when 'timeout' then new.status = 'pending'
+    when 'cancelled' then new.status = 'pending'
+    else false -- completed and rejected are final
+  end) then
+    raise exception using errcode = 'PT409', message = 'illegal_move',
+      detail = format('Task %s is %s and cannot become %s.', old.id, old.status, new.status),
+      hint = 'Read the task again; a finished one goes on only by retry_task, and completed and rejected never.';
+  end if;
+  -- What a state implies follows from it, whoever writes.
+  if new.status = 'in_progress' then
+    new.progress := 0;
+    return new;
+  end if;
+  new.lease_token := null;
+  new.lease_expires_at := null;
+  new.completed_at := null;
+  case new.status
+    when 'pending' then
+      new.progress := 0;
+      if old.status = 'paused' then
+        new.attempt := old.attempt - 1; -- going on after a pause is the same attempt
+      end if;
+    when 'paused' then
+      new.paused_at := private.clock();
+    else
+      new.completed_at := private.clock();
+      if new.status = 'completed' then
+        new.progress := 100;
+      end if;
+  end case;
   return new;
 end;
 $$;
@@ -313,13 +366,15 @@ comment on column public.tasks.llm_metadata is '{provider, model, offline?, usag
 comment on column public.tasks.evaluation is 'The user''s own rating of the result; the only thing with metadata that a client changes.';
 comment on column public.tasks.error_code is 'Stable token of the last failure, also while the task waits for its next attempt.';
 comment on column public.tasks.started_at is 'When the current or last attempt began.';
+comment on column public.tasks.paused_at is 'When it last paused to wait for a person; null when it never did.';
 comment on column public.tasks.timeout_seconds is 'Time for one attempt.';
 comment on column public.tasks.priority is 'Lower first, within the organization.';
 comment on column public.tasks.scheduled_at is 'Not claimed before this time.';
 comment on column public.tasks.attempt is 'Number of the current attempt, from 1; a task that was given back does not use one up.';
 comment on column public.tasks.backoff is 'Wait before the second attempt; doubles with each further one, at most an hour.';
 comment on column public.tasks.idempotency_key is 'Unique per organization: a repeated insert with the same key is refused (409) or ignored.';
-comment on column public.tasks.concurrency_key is 'Tasks with the same key are meant to exclude each other; stored for the engine.';
+comment on column public.tasks.concurrency_key is 'Of the tasks of an organization with the same key at most concurrency_limit run at once, in order of insertion.';
+comment on column public.tasks.concurrency_limit is 'With 1, a task that failed keeps its place before the others of its key while it waits for its next attempt.';
 comment on column public.tasks.worker_id is 'Who has, or last had, the task.';
 comment on column public.tasks.lease_token is 'Fencing token of the current attempt: a write by a worker that does not name it changes nothing.';
 
@@ -330,7 +385,7 @@ revoke all on public.tasks from anon, authenticated, service_role;
 grant select on public.tasks to authenticated;
 grant insert (
   id, organization_slug, user_id, agent_conversation_id, agent_slug, agent_name, method, prompt, params, timeout_seconds, metadata,
-  deliverable_type, deliverable_metadata, priority, scheduled_at, max_attempts, backoff, idempotency_key, concurrency_key, parent_task_id
+  deliverable_type, deliverable_metadata, priority, scheduled_at, max_attempts, backoff, idempotency_key, concurrency_key, concurrency_limit, parent_task_id
 ) on public.tasks to authenticated;
 grant update (metadata, evaluation) on public.tasks to authenticated;
 grant select, insert, update, delete on public.tasks to service_role;

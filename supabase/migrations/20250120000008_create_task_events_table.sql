@@ -37,8 +37,9 @@ revoke execute on function private.refuse_change() from public;
 create trigger refuse_change before update on public.task_events
 for each row execute function private.refuse_change();
 
+-- The planner cannot know how many rows a statement changed: nested loops over them are switched off in such triggers.
 create function private.record_task_changes() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off
 as $$
 begin
   if tg_op = 'INSERT' then

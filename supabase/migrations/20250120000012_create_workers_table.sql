@@ -28,7 +28,8 @@ comment on column public.workers.organizations is 'Organizations it asks for; nu
 create table private.worker_requests (
   worker_id text not null,
   request_id uuid not null,
-  answer jsonb not null,
+  outcomes jsonb not null,
+  leases jsonb not null,
   created_at timestamptz not null default now(),
   primary key (worker_id, request_id)
 );
@@ -36,7 +37,8 @@ create table private.worker_requests (
 -- Answers old enough to forget (private.reap_tasks).
 create index worker_requests_created_at_idx on private.worker_requests (created_at);
 
-comment on table private.worker_requests is 'Answers of exchange_work of the last minutes, so that a repeated request gets the same answer and acts once.';
+comment on table private.worker_requests is 'What exchange_work did in the last minutes, so that a repeated request gets the same answer and acts once. Tasks are named, not kept: no prompt stands here.';
+comment on column private.worker_requests.leases is '[{task_id, attempt, lease_token, lease_expires_at}], as private.describe_leases takes it.';
 
 alter table public.workers enable row level security;
 revoke all on public.workers from anon, authenticated, service_role;

@@ -1,12 +1,15 @@
 -- Runs: one row for each attempt at a task, from claim to end. Kept in step with tasks by a trigger.
 
+-- Organization, user and agent are copied from the task, without foreign keys: those would be checked, and their rows locked,
+-- for every attempt. Runs go with their organization and their user all the same (remove_runs).
+
 create table public.runs (
   id uuid primary key default gen_random_uuid(),
-  organization_slug text not null references public.organizations (slug) on delete cascade,
-  created_by uuid not null references public.users (id) on delete cascade,
+  organization_slug text not null,
+  created_by uuid not null,
   task_id uuid references public.tasks (id) on delete cascade,
   execution_id uuid,
-  agent_slug text references public.agents (slug) on delete set null,
+  agent_slug text,
   agent_name text,
   session_id text,
   parent_run_id uuid references public.runs (id) on delete set null,
@@ -14,7 +17,6 @@ create table public.runs (
   initial_prompt text,
   attempt integer not null default 1,
   worker_id text,
-  lease_token uuid unique,
   status text not null default 'running',
   error_code text,
   error_message text,
@@ -28,18 +30,17 @@ create table public.runs (
     status in ('running', 'completed', 'failed', 'timeout', 'cancelled', 'rejected', 'paused', 'released', 'abandoned')
   ),
   constraint running_means_not_completed check ((status = 'running') = (completed_at is null))
-);
+) with (fillfactor = 60);
+-- Room in the page for the end of the run, which touches no index.
 
 -- The attempts of a task in order (also the foreign key).
 create index runs_task_idx on public.runs (task_id, created_at);
--- An organization's newest runs (policies, foreign key).
+-- An organization's newest runs (policies).
 create index runs_organization_recent_idx on public.runs (organization_slug, created_at desc);
--- A user's newest runs (policies, foreign key).
+-- A user's newest runs (policies).
 create index runs_user_recent_idx on public.runs (created_by, created_at desc);
 -- Runs of a session.
 create index runs_session_idx on public.runs (session_id) where session_id is not null;
--- What a worker has to stop (private.cancelled_tasks).
-create index runs_cancelled_idx on public.runs (worker_id, completed_at) where status = 'cancelled';
 -- Foreign keys.
 create index runs_agent_idx on public.runs (agent_slug);
 create index runs_parent_idx on public.runs (parent_run_id) where parent_run_id is not null;
@@ -47,22 +48,73 @@ create index runs_parent_idx on public.runs (parent_run_id) where parent_run_id 
 create trigger set_updated_at before update on public.runs
 for each row execute function public.set_updated_at();
 
-create function private.close_runs() returns trigger
+create function private.remove_runs() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  update public.runs r
-  set completed_at = private.clock(), error_code = n.error_code, error_message = n.error_message,
-    status = case
-      when n.error_code = 'worker_lost' then 'abandoned'
-      when n.status <> 'pending' then n.status
-      when n.attempt < o.attempt then 'released'
-      when n.error_code = 'timeout' then 'timeout'
-      else 'failed'
-    end
-  from new_rows n
-  join old_rows o on o.id = n.id and o.status = 'in_progress' and n.status <> 'in_progress'
-  where r.lease_token = o.lease_token and r.status = 'running';
+  if tg_table_name = 'organizations' then
+    delete from public.runs r where r.organization_slug = old.slug;
+  else
+    delete from public.runs r where r.created_by = old.id;
+  end if;
+  return null;
+end;
+$$;
+comment on function private.remove_runs() is 'After an organization or a user is deleted: so are the runs, as by a foreign key.';
+revoke execute on function private.remove_runs() from public;
+
+create trigger remove_runs after delete on public.organizations
+for each row execute function private.remove_runs();
+create trigger remove_runs after delete on public.users
+for each row execute function private.remove_runs();
+
+create table private.cancellations (
+  run_id uuid primary key,
+  task_id uuid not null,
+  worker_id text not null,
+  created_at timestamptz not null
+);
+
+-- What a worker has to stop, and what is old enough to forget.
+create index cancellations_worker_idx on private.cancellations (worker_id, created_at);
+create index cancellations_created_at_idx on private.cancellations (created_at);
+
+comment on table private.cancellations is 'Runs that people cancelled in the last minutes, for their workers to hear of (private.cancelled_tasks).';
+revoke all on private.cancellations from anon, authenticated, service_role;
+grant select, delete on private.cancellations to service_role;
+
+create function private.close_runs() returns trigger
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off
+as $$
+declare
+  v_now constant timestamptz := private.clock();
+  v_end record;
+begin
+  for v_end in
+    select e.status, e.error_code, e.error_message, array_agg(e.lease_token) as run_ids
+    from (
+      select o.lease_token, n.error_code, n.error_message,
+        case
+          when n.error_code = 'worker_lost' then 'abandoned'
+          when n.status <> 'pending' then n.status
+          when n.attempt < o.attempt then 'released'
+          when n.error_code = 'timeout' then 'timeout'
+          else 'failed'
+        end as status
+      from new_rows n
+      join old_rows o on o.id = n.id and o.status = 'in_progress' and n.status <> 'in_progress'
+    ) e
+    group by e.status, e.error_code, e.error_message
+  loop
+    update public.runs r
+    set completed_at = v_now, error_code = v_end.error_code, error_message = v_end.error_message, status = v_end.status
+    where r.id = any (v_end.run_ids) and r.status = 'running';
+    if v_end.status = 'cancelled' then
+      insert into private.cancellations (run_id, task_id, worker_id, created_at)
+      select o.lease_token, o.id, o.worker_id, v_now from old_rows o where o.lease_token = any (v_end.run_ids)
+      on conflict do nothing;
+    end if;
+  end loop;
   return null;
 end;
 $$;
@@ -74,10 +126,10 @@ referencing old table as old_rows new table as new_rows
 for each statement execute function private.close_runs();
 
 comment on table public.runs is 'One execution of an agent: an attempt at a task, with what it cost and how it ended.';
+comment on column public.runs.id is 'The lease_token of the attempt, by which a repeated report is recognised.';
 comment on column public.runs.created_by is 'The task''s user.';
 comment on column public.runs.initial_prompt is 'The first 2,000 characters of the prompt; the whole is in the task.';
 comment on column public.runs.status is 'released: given back unfinished; abandoned: its worker was lost; the rest as in tasks.';
-comment on column public.runs.lease_token is 'Token of the attempt, by which a repeated report is recognised.';
 comment on column public.runs.total_cost is 'US dollars, sum of usage_events.';
 
 alter table public.runs enable row level security;

@@ -66,34 +66,33 @@ using (
   or organization_slug = any (array(select private.my_organizations('admin')))
 );
 
-create function private.record_usage(run_lease_token uuid, usage jsonb) returns void
-language plpgsql volatile security invoker set search_path = ''
+create function private.record_usage(items jsonb) returns void
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
-declare
-  v_run public.runs;
 begin
-  if usage is null or usage = '[]' then
-    return;
-  end if;
-  select r.* into strict v_run from public.runs r where r.lease_token = run_lease_token;
-  insert into public.usage_events (
-    organization_slug, user_id, task_id, run_id, agent_slug, provider, model, input_tokens, output_tokens, cached_tokens, cost, price_version
+  with written as (
+    insert into public.usage_events (
+      organization_slug, user_id, task_id, run_id, agent_slug, provider, model, input_tokens, output_tokens, cached_tokens, cost, price_version
+    )
+    select r.organization_slug, r.created_by, r.task_id, r.id, r.agent_slug, u.provider, u.model,
+      coalesce(u.input_tokens, 0), coalesce(u.output_tokens, 0), coalesce(u.cached_tokens, 0), u.cost, u.price_version
+    from jsonb_to_recordset(items) i (lease_token uuid, usage jsonb)
+    join public.runs r on r.id = i.lease_token
+    cross join lateral jsonb_to_recordset(i.usage) u (
+      provider text, model text, input_tokens bigint, output_tokens bigint, cached_tokens bigint, cost numeric, price_version text
+    )
+    where i.usage <> 'null'
+    returning run_id, input_tokens, output_tokens, cost
   )
-  select v_run.organization_slug, v_run.created_by, v_run.task_id, v_run.id, v_run.agent_slug, u.provider, u.model,
-    coalesce(u.input_tokens, 0), coalesce(u.output_tokens, 0), coalesce(u.cached_tokens, 0), u.cost, u.price_version
-  from jsonb_to_recordset(usage) as u (
-    provider text, model text, input_tokens bigint, output_tokens bigint, cached_tokens bigint, cost numeric, price_version text
-  );
   update public.runs r
-  set total_tokens = s.tokens, total_cost = s.cost
+  set total_tokens = r.total_tokens + s.tokens, total_cost = r.total_cost + s.cost
   from (
-    select coalesce(sum(e.input_tokens + e.output_tokens), 0) as tokens, coalesce(sum(e.cost), 0) as cost
-    from public.usage_events e where e.run_id = v_run.id
+    select w.run_id, sum(w.input_tokens + w.output_tokens) as tokens, coalesce(sum(w.cost), 0) as cost from written w group by w.run_id
   ) s
-  where r.id = v_run.id;
+  where r.id = s.run_id;
 end;
 $$;
-comment on function private.record_usage(uuid, jsonb) is
-  'Writes a report''s usage [{provider, model, input_tokens, output_tokens, cached_tokens?, cost, price_version?}] to the ledger and the run''s totals.';
-revoke execute on function private.record_usage(uuid, jsonb) from public;
-grant execute on function private.record_usage(uuid, jsonb) to service_role;
+comment on function private.record_usage(jsonb) is
+  'Writes the usage of report items [{lease_token, usage: [{provider, model, input_tokens, output_tokens, cached_tokens?, cost, price_version?}]}] to the ledger and the runs'' totals.';
+revoke execute on function private.record_usage(jsonb) from public;
+grant execute on function private.record_usage(jsonb) to service_role;

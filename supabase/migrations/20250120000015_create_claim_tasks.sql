@@ -1,151 +1,647 @@
--- Claiming: how pending tasks reach workers. One statement picks, leases and starts the runs; skip locked keeps workers apart.
+-- Claiming: how pending tasks reach workers.
+-- The rows of tasks are wide and stay for ever; what is not finished stands once more in the narrow table
+-- private.live_tasks, kept by triggers, so that finished work costs a claim nothing. Whoever changes a task holds the lock on
+-- its row of tasks; what is done here to the entries of other tasks skips what is locked, so that nobody waits in a circle.
+-- Over 400 lines, because the table, what keeps it in step and the claim that reads it are one subject.
 
-create function private.organizations_with_work(organizations text[]) returns table (organization_slug text, room bigint)
-language plpgsql volatile security invoker set search_path = '' rows 10
+create table private.live_tasks (
+  task_id uuid primary key,
+  organization_slug text not null,
+  user_id uuid not null,
+  agent_conversation_id uuid,
+  method text not null,
+  agent_slug text,
+  concurrency_key text,
+  concurrency_limit integer not null,
+  priority integer not null,
+  scheduled_at timestamptz not null,
+  created_at timestamptz not null,
+  ticket bigint generated always as identity,
+  attempt integer not null,
+  state text not null,
+  look_at timestamptz,
+  constraint state_is_known check (state in ('delayed', 'pending', 'waiting_for_key', 'waiting_for_agent', 'running', 'paused')),
+  constraint running_tasks_are_looked_at check ((state = 'running') = (look_at is not null))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+
+-- What may be claimed, in order; a loose scan finds the head of each organization and method.
+create index live_tasks_pending_idx on private.live_tasks (organization_slug, method, priority, scheduled_at, ticket) where state = 'pending';
+-- What becomes due.
+create index live_tasks_delayed_idx on private.live_tasks (scheduled_at) where state = 'delayed';
+-- The tasks of a concurrency key, in order.
+create index live_tasks_key_idx on private.live_tasks (organization_slug, concurrency_key, ticket) where concurrency_key is not null;
+-- The heads of keys that wait (private.wake_forgotten_tasks).
+create index live_tasks_waiting_key_idx on private.live_tasks (organization_slug, concurrency_key, ticket) where state = 'waiting_for_key';
+-- What waits for its agent, in order.
+create index live_tasks_agent_idx on private.live_tasks (agent_slug, priority, scheduled_at, ticket) where state = 'waiting_for_agent';
+-- How many an organization runs, how many an agent, how many of a key.
+create index live_tasks_running_idx on private.live_tasks (organization_slug) where state = 'running';
+create index live_tasks_running_agent_idx on private.live_tasks (agent_slug) where state = 'running' and agent_slug is not null;
+create index live_tasks_running_key_idx on private.live_tasks (organization_slug, concurrency_key) where state = 'running' and concurrency_key is not null;
+-- A user's and an organization's unfinished tasks (active_tasks, queue_health).
+create index live_tasks_user_idx on private.live_tasks (user_id, priority, created_at);
+create index live_tasks_organization_idx on private.live_tasks (organization_slug, priority, created_at);
+-- What the reaper looks at.
+create index live_tasks_look_at_idx on private.live_tasks (look_at) where state = 'running';
+
+comment on table private.live_tasks is 'One narrow row for each unfinished task, kept in step with tasks by triggers; claims and the reaper read nothing else.';
+comment on column private.live_tasks.ticket is 'Order of insertion.';
+comment on column private.live_tasks.state is
+  'delayed: scheduled for later; pending: may be claimed; waiting_for_key, waiting_for_agent: its concurrency_key or its agent has as many as it may; running; paused: waits for a person.';
+comment on column private.live_tasks.look_at is 'When the reaper looks whether the lease still holds; the lease itself stands in tasks.';
+
+alter table private.live_tasks enable row level security;
+revoke all on private.live_tasks from anon, authenticated, service_role;
+grant select on private.live_tasks to authenticated; -- for the views over it; the schema is not exposed
+grant select, update on private.live_tasks to service_role;
+
+create policy "The views over it decide" on private.live_tasks for select to authenticated using (true);
+
+create table private.dead_tasks (
+  task_id uuid primary key references public.tasks (id) on delete cascade,
+  organization_slug text not null,
+  user_id uuid not null,
+  agent_conversation_id uuid,
+  method text not null,
+  completed_at timestamptz not null
+);
+
+-- Dead letters of an organization, newest first, and how many.
+create index dead_tasks_organization_idx on private.dead_tasks (organization_slug, completed_at desc) include (method);
+-- Those of the last days, over all organizations.
+create index dead_tasks_completed_at_idx on private.dead_tasks (completed_at);
+
+comment on table private.dead_tasks is 'One narrow row for each task that failed for good (failed, timeout), until it is retried; kept in step with tasks by triggers. See dead_letters.';
+
+alter table private.dead_tasks enable row level security;
+revoke all on private.dead_tasks from anon, authenticated, service_role;
+grant select on private.dead_tasks to authenticated, service_role;
+
+create policy "The views over it decide" on private.dead_tasks for select to authenticated using (true);
+
+-- In step with tasks ---------------------------------------------------------------------------------------------------
+
+create function private.wake_waiting_tasks(gone uuid[]) returns void
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
 declare
-  v_slug text;
-  v_limit numeric;
+  v_left record;
 begin
-  -- A loose index scan: one probe per organization that has pending tasks, however many they are.
+  -- One for each place that became free; whether it may really go is decided when it is claimed.
+  for v_left in
+    select l.organization_slug, l.concurrency_key, max(l.concurrency_limit) as places
+    from private.live_tasks l
+    where l.task_id = any (gone) and l.concurrency_key is not null
+    group by l.organization_slug, l.concurrency_key
   loop
-    select t.organization_slug into v_slug
-    from public.tasks t
-    where t.status = 'pending' and (v_slug is null or t.organization_slug > v_slug)
-    order by t.organization_slug
-    limit 1;
-    exit when not found;
-    continue when organizations is not null and v_slug <> all (organizations);
-    select (o.settings #>> '{limits,max_concurrent_tasks}')::numeric into v_limit
-    from public.organizations o where o.slug = v_slug and o.is_active;
-    continue when not found;
-    if v_limit is not null then
-      -- One claimer at a time counts what runs; the others come back in the next round.
-      perform from public.organizations o where o.slug = v_slug for no key update skip locked;
-      continue when not found;
-      select floor(v_limit) - count(*) into v_limit
-      from public.tasks t where t.organization_slug = v_slug and t.status = 'in_progress';
-    end if;
-    organization_slug := v_slug;
-    room := least(coalesce(v_limit, 1000), 1000);
-    return next;
+    update private.live_tasks l set state = 'pending'
+    where l.task_id in (
+      select x.task_id from private.live_tasks x
+      where x.organization_slug = v_left.organization_slug and x.concurrency_key = v_left.concurrency_key and x.state = 'waiting_for_key'
+      order by x.ticket
+      limit v_left.places
+      for update skip locked
+    );
+  end loop;
+  for v_left in
+    select l.agent_slug, count(*) as places
+    from private.live_tasks l
+    where l.task_id = any (gone) and l.state = 'running' and l.agent_slug is not null
+      and exists (select from private.live_tasks x where x.agent_slug = l.agent_slug and x.state = 'waiting_for_agent')
+    group by l.agent_slug
+  loop
+    update private.live_tasks l set state = 'pending'
+    where l.task_id in (
+      select x.task_id from private.live_tasks x
+      where x.agent_slug = v_left.agent_slug and x.state = 'waiting_for_agent'
+      order by x.priority, x.scheduled_at, x.ticket
+      limit v_left.places
+      for update skip locked
+    );
   end loop;
 end;
 $$;
-comment on function private.organizations_with_work(text[]) is
-  'Active organizations with pending tasks, and how many more each may run now (settings.limits.max_concurrent_tasks).';
-revoke execute on function private.organizations_with_work(text[]) from public;
-grant execute on function private.organizations_with_work(text[]) to service_role;
+comment on function private.wake_waiting_tasks(uuid[]) is
+  'Before these tasks leave the queue or their place in it: tasks that wait for the same keys and agents may be claimed again.';
+revoke execute on function private.wake_waiting_tasks(uuid[]) from public;
 
-create function private.pick_tasks(max_tasks integer, methods text[], organizations text[]) returns setof uuid
-language plpgsql volatile security invoker set search_path = '' rows 50
+create function private.follow_new_tasks() returns trigger
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
 declare
-  v_ids uuid[];
-  v_seen bigint;
+  v_now constant timestamptz := private.clock();
 begin
-  with candidates as materialized (
-    select c.id, c.turn
-    from private.organizations_with_work(organizations) o
-    cross join lateral (
-      select t.id, row_number() over (order by t.priority, t.scheduled_at) as turn
-      from public.tasks t
-      where t.organization_slug = o.organization_slug and t.status = 'pending' and t.scheduled_at <= private.clock()
-        and (pick_tasks.methods is null or t.method = any (pick_tasks.methods))
-      order by t.priority, t.scheduled_at
-      limit least(o.room, 2 * max_tasks)
-    ) c
-    where o.room > 0
-  ),
-  picked as materialized (
-    select t.id
-    from candidates c
-    join public.tasks t on t.id = c.id and t.status = 'pending'
-    order by c.turn, random() -- priorities are each organization's own
-    limit max_tasks
-    for update of t skip locked
+  insert into private.live_tasks (
+    task_id, organization_slug, user_id, agent_conversation_id, method, agent_slug, concurrency_key, concurrency_limit, priority, scheduled_at,
+    created_at, attempt, state
   )
-  select coalesce(array_agg(p.id), '{}'), (select count(*) from candidates) into v_ids, v_seen from picked p;
-  if cardinality(v_ids) < least(v_seen, max_tasks) then
-    -- Others are just taking the first candidates: take what stands behind them.
-    v_ids := v_ids || array(
-      select c.id
-      from private.organizations_with_work(organizations) o
-      cross join lateral (
-        select t.id
-        from public.tasks t
-        where t.organization_slug = o.organization_slug and t.status = 'pending' and t.scheduled_at <= private.clock()
-          and (pick_tasks.methods is null or t.method = any (pick_tasks.methods)) and t.id <> all (v_ids)
-        order by t.priority, t.scheduled_at
-        limit greatest(0, least(
-          o.room - (select count(*) from public.tasks p where p.id = any (v_ids) and p.organization_slug = o.organization_slug),
-          max_tasks - cardinality(v_ids)
-        ))
-        for update skip locked
-      ) c
-      limit max_tasks - cardinality(v_ids)
-    );
+  select n.id, n.organization_slug, n.user_id, n.agent_conversation_id, n.method, n.agent_slug, n.concurrency_key, n.concurrency_limit,
+    n.priority, n.scheduled_at, n.created_at, n.attempt,
+    case when n.scheduled_at > v_now then 'delayed' else 'pending' end
+  from new_rows n
+  where n.concurrency_key is null;
+  if not exists (select from new_rows n where n.concurrency_key is not null) then
+    return null;
   end if;
-  return query select unnest(v_ids);
+  -- A key's tasks wait outside the claims' index while as many as may run are ahead of them.
+  insert into private.live_tasks (
+    task_id, organization_slug, user_id, agent_conversation_id, method, agent_slug, concurrency_key, concurrency_limit, priority, scheduled_at,
+    created_at, attempt, state
+  )
+  select n.id, n.organization_slug, n.user_id, n.agent_conversation_id, n.method, n.agent_slug, n.concurrency_key, n.concurrency_limit,
+    n.priority, n.scheduled_at, n.created_at, n.attempt,
+    case
+      when n.scheduled_at > v_now then 'delayed'
+      when n.ahead >= n.concurrency_limit or exists (
+        select from private.live_tasks x
+        where x.organization_slug = n.organization_slug and x.concurrency_key = n.concurrency_key and x.state <> 'delayed'
+        offset greatest(n.concurrency_limit - n.ahead, 1) - 1
+      ) then 'waiting_for_key'
+      else 'pending'
+    end
+  from (
+    select r.*, row_number() over (partition by r.organization_slug, r.concurrency_key order by r.ordinal) - 1 as ahead
+    from (select t.*, row_number() over () as ordinal from new_rows t where t.concurrency_key is not null) r
+  ) n
+  order by n.ordinal;
+  return null;
 end;
 $$;
-comment on function private.pick_tasks(integer, text[], text[]) is
-  'Locks up to max_tasks pending tasks that are due: organizations take turns, and within one priority goes before age.';
-revoke execute on function private.pick_tasks(integer, text[], text[]) from public;
-grant execute on function private.pick_tasks(integer, text[], text[]) to service_role;
+comment on function private.follow_new_tasks() is 'After tasks are inserted: their entries in live_tasks.';
+revoke execute on function private.follow_new_tasks() from public;
 
-create function public.claim_tasks(
-  worker_id text, max_tasks integer default 1, lease_seconds integer default 30, methods text[] default null, organizations text[] default null
-) returns jsonb
+create function private.follow_changed_tasks() returns trigger
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off
+as $$
+declare
+  v_now constant timestamptz := private.clock();
+  v_begun uuid[];
+  v_left uuid[];
+  v_paused uuid[];
+  v_ended uuid[];
+  v_dead uuid[];
+  v_revived uuid[];
+  v_pending uuid[];
+  v_crowded boolean;
+  v_look_at timestamptz;
+begin
+  select array_agg(n.id) filter (where n.status = 'in_progress' and o.status <> 'in_progress'),
+    array_agg(n.id) filter (where o.status = 'in_progress' and n.status <> 'in_progress' or o.status = 'pending' and n.status not in ('pending', 'in_progress')),
+    array_agg(n.id) filter (where n.status = 'paused' and o.status <> 'paused'),
+    array_agg(n.id) filter (where n.completed_at is not null and o.completed_at is null),
+    array_agg(n.id) filter (where n.status in ('failed', 'timeout') and o.completed_at is null),
+    array_agg(n.id) filter (where n.completed_at is null and o.completed_at is not null),
+    array_agg(n.id) filter (
+      where n.status = 'pending' and (
+        o.status <> 'pending' or (n.priority, n.scheduled_at, n.concurrency_limit) is distinct from (o.priority, o.scheduled_at, o.concurrency_limit)
+        or n.agent_slug is distinct from o.agent_slug or n.concurrency_key is distinct from o.concurrency_key
+      )
+    ),
+    bool_or(n.concurrency_key is not null or o.concurrency_key is not null or n.agent_slug is not null),
+    min(least(n.lease_expires_at, n.started_at + make_interval(secs => n.timeout_seconds))) filter (
+      where n.status = 'in_progress' and (
+        o.status <> 'in_progress' or n.lease_expires_at < o.lease_expires_at or n.timeout_seconds < o.timeout_seconds or n.started_at < o.started_at
+      )
+    )
+  into v_begun, v_left, v_paused, v_ended, v_dead, v_revived, v_pending, v_crowded, v_look_at
+  from new_rows n
+  join old_rows o on o.id = n.id;
+  if v_begun is not null then
+    update private.live_tasks l set state = 'running', look_at = v_look_at, attempt = l.attempt + 1 where l.task_id = any (v_begun);
+  elsif v_look_at is not null then
+    -- A lease that was shortened by hand.
+    update private.live_tasks l set look_at = least(l.look_at, v_look_at)
+    where l.state = 'running' and l.task_id in (select n.id from new_rows n where n.status = 'in_progress');
+  end if;
+  if v_left is not null and v_crowded then
+    perform private.wake_waiting_tasks(v_left);
+  end if;
+  if v_paused is not null then
+    update private.live_tasks l set state = 'paused', look_at = null where l.task_id = any (v_paused);
+  end if;
+  if v_ended is not null then
+    delete from private.live_tasks l where l.task_id = any (v_ended);
+  end if;
+  if v_dead is not null then
+    insert into private.dead_tasks (task_id, organization_slug, user_id, agent_conversation_id, method, completed_at)
+    select n.id, n.organization_slug, n.user_id, n.agent_conversation_id, n.method, n.completed_at from new_rows n where n.id = any (v_dead);
+  end if;
+  if v_revived is not null then
+    delete from private.dead_tasks d where d.task_id = any (v_revived);
+  end if;
+  if v_pending is not null then
+    insert into private.live_tasks as l (
+      task_id, organization_slug, user_id, agent_conversation_id, method, agent_slug, concurrency_key, concurrency_limit, priority, scheduled_at,
+    created_at, attempt, state
+    )
+    select n.id, n.organization_slug, n.user_id, n.agent_conversation_id, n.method, n.agent_slug, n.concurrency_key, n.concurrency_limit,
+    n.priority, n.scheduled_at, n.created_at,
+      n.attempt, case when n.scheduled_at > v_now then 'delayed' else 'pending' end
+    from new_rows n
+    where n.id = any (v_pending)
+    on conflict (task_id) do update
+    set agent_slug = excluded.agent_slug, concurrency_key = excluded.concurrency_key, concurrency_limit = excluded.concurrency_limit,
+      priority = excluded.priority, scheduled_at = excluded.scheduled_at, attempt = excluded.attempt, state = excluded.state, look_at = null;
+  end if;
+  return null;
+end;
+$$;
+comment on function private.follow_changed_tasks() is 'After tasks change, by whatever hand: live_tasks and dead_tasks say the same.';
+revoke execute on function private.follow_changed_tasks() from public;
+
+create function private.follow_deleted_tasks() returns trigger
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_gone constant uuid[] := array(select o.id from old_rows o where o.completed_at is null);
+begin
+  if v_gone <> '{}' then
+    perform private.wake_waiting_tasks(v_gone);
+    delete from private.live_tasks l where l.task_id = any (v_gone);
+  end if;
+  return null;
+end;
+$$;
+comment on function private.follow_deleted_tasks() is 'After tasks are deleted: so are their entries in live_tasks.';
+revoke execute on function private.follow_deleted_tasks() from public;
+
+create trigger follow_new_tasks after insert on public.tasks
+referencing new table as new_rows
+for each statement execute function private.follow_new_tasks();
+create trigger follow_changed_tasks after update on public.tasks
+referencing old table as old_rows new table as new_rows
+for each statement execute function private.follow_changed_tasks();
+create trigger follow_deleted_tasks after delete on public.tasks
+referencing old table as old_rows
+for each statement execute function private.follow_deleted_tasks();
+
+create function private.rebuild_live_tasks() returns bigint
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare
-  v_tasks jsonb;
+  v_now constant timestamptz := private.clock();
+  v_count bigint;
+begin
+  lock table public.tasks in share row exclusive mode;
+  delete from private.live_tasks;
+  insert into private.live_tasks (
+    task_id, organization_slug, user_id, agent_conversation_id, method, agent_slug, concurrency_key, concurrency_limit, priority, scheduled_at,
+    created_at, attempt, state, look_at
+  )
+  select t.id, t.organization_slug, t.user_id, t.agent_conversation_id, t.method, t.agent_slug, t.concurrency_key, t.concurrency_limit,
+    t.priority, t.scheduled_at, t.created_at, t.attempt,
+    case when t.status = 'in_progress' then 'running' when t.status = 'paused' then 'paused' when t.scheduled_at > v_now then 'delayed' else 'pending' end,
+    case when t.status = 'in_progress' then v_now end
+  from public.tasks t
+  where t.status in ('pending', 'in_progress', 'paused')
+  order by t.created_at, t.id;
+  get diagnostics v_count = row_count;
+  delete from private.dead_tasks;
+  insert into private.dead_tasks (task_id, organization_slug, user_id, agent_conversation_id, method, completed_at)
+  select t.id, t.organization_slug, t.user_id, t.agent_conversation_id, t.method, t.completed_at from public.tasks t where t.status in ('failed', 'timeout');
+  return v_count;
+end;
+$$;
+comment on function private.rebuild_live_tasks() is
+  'Writes live_tasks and dead_tasks anew from tasks and returns how many live: after rows were loaded with triggers off. For the owner of the database.';
+revoke execute on function private.rebuild_live_tasks() from public;
+
+-- Choosing -------------------------------------------------------------------------------------------------------------
+
+create function private.queues_with_work(methods text[], organizations text[])
+returns table (organization_slug text, method text, concurrency numeric)
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off rows 10
+as $$
+begin
+  return query
+  -- A loose index scan: one probe for each organization and method that has pending tasks, however many those are.
+  with recursive heads as (
+    (
+      select l.organization_slug, l.method from private.live_tasks l
+      where l.state = 'pending' and queues_with_work.organizations is null
+      order by l.organization_slug, l.method
+      limit 1
+    )
+    union all
+    select n.organization_slug, n.method
+    from heads h
+    cross join lateral (
+      select l.organization_slug, l.method from private.live_tasks l
+      where l.state = 'pending' and (l.organization_slug, l.method) > (h.organization_slug, h.method)
+      order by l.organization_slug, l.method
+      limit 1
+    ) n
+  ),
+  asked as (
+    select h.organization_slug, h.method from heads h
+    union all
+    select s.slug, m.name
+    from unnest(queues_with_work.organizations) s (slug)
+    cross join public.task_methods m
+    where exists (select from private.live_tasks l where l.state = 'pending' and l.organization_slug = s.slug and l.method = m.name)
+  )
+  select a.organization_slug, a.method, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
+  from asked a
+  join public.organizations o on o.slug = a.organization_slug and o.is_active
+  where (queues_with_work.methods is null or a.method = any (queues_with_work.methods))
+    and not exists (
+      select from public.queue_pauses p
+      where (p.organization_slug is null or p.organization_slug = a.organization_slug) and (p.method is null or p.method = a.method)
+    );
+end;
+$$;
+comment on function private.queues_with_work(text[], text[]) is
+  'Queues (organization and method) with pending tasks that are neither paused nor inactive, and settings.limits.max_concurrent_tasks of the organization.';
+revoke execute on function private.queues_with_work(text[], text[]) from public;
+grant execute on function private.queues_with_work(text[], text[]) to service_role;
+
+create function private.key_has_room(entry private.live_tasks) returns boolean
+language sql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+  select (
+    select count(*) from private.live_tasks r
+    where r.state = 'running' and r.organization_slug = entry.organization_slug and r.concurrency_key = entry.concurrency_key
+  ) + (
+    select count(*) from (
+      select from private.live_tasks a
+      where a.organization_slug = entry.organization_slug and a.concurrency_key = entry.concurrency_key and a.ticket < entry.ticket
+        -- One that failed keeps its place where order is kept; one that was scheduled for later has none yet.
+        and (a.state in ('pending', 'waiting_for_key', 'waiting_for_agent') or a.state = 'delayed' and a.attempt > 0 and entry.concurrency_limit = 1)
+      limit entry.concurrency_limit
+    ) ahead
+  ) < entry.concurrency_limit;
+$$;
+comment on function private.key_has_room(private.live_tasks) is
+  'Whether a task may run by its concurrency_key: fewer than concurrency_limit of the key run or stand before it.';
+revoke execute on function private.key_has_room(private.live_tasks) from public;
+grant execute on function private.key_has_room(private.live_tasks) to service_role;
+
+create function private.park_for_keys(candidates uuid[]) returns uuid[]
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_key record;
+  v_decided uuid[] := '{}';
+  v_left_out uuid[] := '{}';
+  v_waiting uuid[];
+  v_locks integer := 0;
+begin
+  -- One claimer at a time decides about a key; what others are deciding about is left to them.
+  for v_key in
+    select l.organization_slug, l.concurrency_key, array_agg(l.task_id) as ids
+    from private.live_tasks l
+    where l.task_id = any (candidates) and l.concurrency_key is not null
+    group by l.organization_slug, l.concurrency_key
+  loop
+    v_locks := v_locks + 1;
+    -- These locks stand in shared memory: a bounded number for each claim.
+    if v_locks <= 200 and pg_try_advisory_xact_lock(hashtextextended(v_key.organization_slug || chr(31) || v_key.concurrency_key, 1)) then
+      v_decided := v_decided || v_key.ids;
+    else
+      v_left_out := v_left_out || v_key.ids;
+    end if;
+  end loop;
+  v_waiting := array(
+    select l.task_id
+    from private.live_tasks l
+    where l.task_id = any (v_decided) and not private.key_has_room(l)
+  );
+  update private.live_tasks l set state = 'waiting_for_key'
+  where l.task_id in (select x.task_id from private.live_tasks x where x.task_id = any (v_waiting) and x.state = 'pending' for update skip locked);
+  return v_left_out || v_waiting;
+end;
+$$;
+comment on function private.park_for_keys(uuid[]) is
+  'Those of the candidates that their concurrency_key does not let run now. They wait outside the claims'' index until one of their key ends, or are left to the claimer that is just deciding about the key.';
+revoke execute on function private.park_for_keys(uuid[]) from public;
+grant execute on function private.park_for_keys(uuid[]) to service_role;
+
+create function private.park_for_agents(candidates uuid[], limited text[]) returns uuid[]
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_locked constant text[] := array(select a.slug from public.agents a where a.slug = any (limited) order by a.slug for no key update skip locked);
+  v_waiting uuid[];
+begin
+  v_waiting := array(
+    select c.task_id
+    from (
+      select l.task_id, l.agent_slug, row_number() over (partition by l.agent_slug order by l.priority, l.scheduled_at, l.ticket) as turn
+      from private.live_tasks l
+      where l.task_id = any (candidates) and l.agent_slug = any (v_locked)
+    ) c
+    join public.agents a on a.slug = c.agent_slug
+    where c.turn > a.max_concurrent_tasks - (select count(*) from private.live_tasks r where r.state = 'running' and r.agent_slug = c.agent_slug)
+  );
+  update private.live_tasks l set state = 'waiting_for_agent'
+  where l.task_id in (select x.task_id from private.live_tasks x where x.task_id = any (v_waiting) and x.state = 'pending' for update skip locked);
+  return v_waiting || array(
+    select l.task_id from private.live_tasks l where l.task_id = any (candidates) and l.agent_slug = any (limited) and l.agent_slug <> all (v_locked)
+  );
+end;
+$$;
+comment on function private.park_for_agents(uuid[], text[]) is
+  'Those of the candidates whose limited agents (max_concurrent_tasks) have no room. They wait outside the claims'' index until one of the agent''s tasks ends, or are left to the claimer that is just counting.';
+revoke execute on function private.park_for_agents(uuid[], text[]) from public;
+grant execute on function private.park_for_agents(uuid[], text[]) to service_role;
+
+create function private.pick_tasks(max_tasks integer, methods text[], organizations text[], out ids uuid[], out undecided boolean)
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_queues record;
+  v_candidates record;
+  v_limited text[];
+  v_locked text[];
+  v_rooms integer[];
+  v_depth integer;
+  v_passed uuid[] := '{}';
+  v_parked uuid[];
+  v_taken uuid[];
+begin
+  ids := '{}';
+  undecided := false;
+  update private.live_tasks l set state = 'pending'
+  where l.task_id in (
+    select d.task_id from private.live_tasks d
+    where d.state = 'delayed' and d.scheduled_at <= private.clock()
+    order by d.scheduled_at
+    limit 1000
+    for update skip locked
+  );
+  select array_agg(q.organization_slug) as organizations, array_agg(q.method) as methods, array_agg(q.concurrency) as limits, count(*) as number
+  into v_queues
+  from private.queues_with_work(methods, organizations) q;
+  -- One claimer at a time counts what a limited organization runs; the others leave it to the next round.
+  v_locked := array(
+    select o.slug from public.organizations o
+    where o.slug in (select q.slug from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null)
+    order by o.slug
+    for no key update skip locked
+  );
+  v_rooms := array(
+    select case
+      when q.concurrency is null then 100000
+      when q.slug = any (v_locked) then floor(least(q.concurrency, 100000)) - (
+        select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = q.slug
+      )
+      else 0
+    end
+    from unnest(v_queues.organizations, v_queues.limits) with ordinality q (slug, concurrency, place)
+    order by q.place
+  );
+  undecided := exists (
+    select from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null and q.slug <> all (v_locked)
+  );
+  v_depth := ceil(2.0 * max_tasks / greatest(v_queues.number, 1));
+  -- Usually one round; more when others are taking the same tasks, or when keys and agents hold some back.
+  for v_round in 1..20 loop
+    select array_agg(c.task_id) as ids, array_agg(c.turn) as turns, array_agg(distinct c.agent_slug) as agents,
+      bool_or(c.concurrency_key is not null) as keyed, bool_or(c.place >= v_depth) as more
+    into v_candidates
+    from (
+      select l.*, q.room, row_number() over (partition by q.slug order by l.priority, l.scheduled_at, l.ticket) as turn
+      from unnest(v_queues.organizations, v_queues.methods, v_rooms) q (slug, method, room)
+      cross join lateral (
+        select x.task_id, x.priority, x.scheduled_at, x.ticket, x.concurrency_key, x.agent_slug, row_number() over () as place
+        from (
+          select y.* from private.live_tasks y
+          where y.state = 'pending' and y.organization_slug = q.slug and y.method = q.method and y.task_id <> all (v_passed)
+          order by y.priority, y.scheduled_at, y.ticket
+          limit v_depth
+        ) x
+      ) l
+      where q.room > 0
+    ) c
+    where c.turn <= c.room;
+    exit when v_candidates.ids is null;
+    v_limited := array(select a.slug from public.agents a where a.slug = any (v_candidates.agents) and a.max_concurrent_tasks is not null);
+    v_parked := '{}';
+    if v_candidates.keyed then
+      v_parked := private.park_for_keys(v_candidates.ids);
+    end if;
+    if v_limited <> '{}' then
+      v_parked := v_parked || private.park_for_agents(array(select c.id from unnest(v_candidates.ids) c (id) where c.id <> all (v_parked)), v_limited);
+    end if;
+    v_taken := array(
+      select t.id
+      from unnest(v_candidates.ids, v_candidates.turns) c (id, turn)
+      join public.tasks t on t.id = c.id and t.status = 'pending'
+      where c.id <> all (v_parked)
+      order by c.turn, random() -- priorities are each organization's own
+      limit max_tasks - cardinality(ids)
+      for update of t skip locked
+    );
+    ids := ids || v_taken;
+    undecided := undecided or v_parked <> '{}';
+    exit when cardinality(ids) >= max_tasks or not v_candidates.more and v_parked = '{}';
+    v_passed := v_passed || v_taken || v_parked;
+    v_depth := least(v_depth * 4, 4000);
+    v_rooms := array(
+      select q.room - (select count(*) from private.live_tasks l where l.task_id = any (v_taken) and l.organization_slug = q.slug)
+      from unnest(v_queues.organizations, v_rooms) with ordinality q (slug, room, place)
+      order by q.place
+    );
+  end loop;
+end;
+$$;
+comment on function private.pick_tasks(integer, text[], text[]) is
+  'Locks up to max_tasks pending tasks that are due: organizations take turns, and within one priority goes before age. undecided: other claimers are just deciding about more.';
+revoke execute on function private.pick_tasks(integer, text[], text[]) from public;
+grant execute on function private.pick_tasks(integer, text[], text[]) to service_role;
+
+-- Claiming -------------------------------------------------------------------------------------------------------------
+
+create function private.lease_tasks(
+  worker_id text, max_tasks integer, lease_seconds integer, methods text[], organizations text[], out leases jsonb, out undecided boolean
+)
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_ids uuid[];
+  v_now constant timestamptz := private.clock();
+  v_lease_expires_at constant timestamptz := v_now + make_interval(secs => lease_seconds);
+  v_uuid_head constant text := private.uuid_head();
 begin
   perform private.check_worker_id(worker_id);
   perform private.check_claim_arguments(max_tasks, lease_seconds);
-  with picked as materialized (
-    select p.id from private.pick_tasks(max_tasks, methods, organizations) as p (id)
-  ),
-  claimed as (
+  select p.ids, p.undecided into v_ids, undecided from private.pick_tasks(max_tasks, methods, organizations) p;
+  with claimed as (
     update public.tasks t
-    set status = 'in_progress', attempt = t.attempt + 1, worker_id = claim_tasks.worker_id, lease_token = gen_random_uuid(),
-      lease_expires_at = private.clock() + make_interval(secs => lease_seconds), started_at = private.clock(), progress_message = null,
-      error_code = null, error_message = null, error_data = null
-    from picked p
-    where t.id = p.id
-    returning t.*
+    set status = 'in_progress', attempt = t.attempt + 1, worker_id = lease_tasks.worker_id,
+      lease_token = (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid, lease_expires_at = v_lease_expires_at, started_at = v_now,
+      progress_message = null, error_code = null, error_message = null, error_data = null
+    where t.id = any (v_ids)
+    returning t.id, t.organization_slug, t.user_id, t.execution_id, t.agent_slug, t.agent_name, t.prompt, t.attempt, t.lease_token
   ),
   started as (
-    insert into public.runs (organization_slug, created_by, task_id, execution_id, agent_slug, agent_name, initial_prompt, attempt, worker_id, lease_token)
-    select c.organization_slug, c.user_id, c.id, c.execution_id, c.agent_slug, c.agent_name, left(c.prompt, 2000), c.attempt, c.worker_id, c.lease_token
+    insert into public.runs (id, organization_slug, created_by, task_id, execution_id, agent_slug, agent_name, initial_prompt, attempt, worker_id)
+    select c.lease_token, c.organization_slug, c.user_id, c.id, c.execution_id, c.agent_slug, c.agent_name, left(c.prompt, 2000), c.attempt, lease_tasks.worker_id
     from claimed c
-    returning id, lease_token
   )
   select coalesce(jsonb_agg(jsonb_build_object(
-    'task', jsonb_build_object(
-      'id', c.id, 'organization_slug', c.organization_slug, 'user_id', c.user_id, 'method', c.method, 'prompt', c.prompt, 'params', c.params,
-      'deliverable_type', c.deliverable_type, 'deliverable_metadata', c.deliverable_metadata, 'timeout_seconds', c.timeout_seconds,
-      'attempt', c.attempt, 'max_attempts', c.max_attempts, 'agent_conversation_id', c.agent_conversation_id, 'agent_slug', c.agent_slug,
-      'agent_name', c.agent_name, 'metadata', c.metadata, 'priority', c.priority, 'created_at', c.created_at
-    ),
-    'agent', case when a.slug is not null then jsonb_build_object(
-      'slug', a.slug, 'name', a.name, 'description', a.description, 'version', a.version, 'agent_type', a.agent_type, 'context', a.context,
-      'io_schema', a.io_schema, 'capabilities', a.capabilities, 'endpoint', a.endpoint, 'llm_config', a.llm_config,
-      'metadata', a.metadata, 'status', a.status
-    ) end,
-    'attempt', c.attempt, 'lease_token', c.lease_token, 'lease_expires_at', c.lease_expires_at, 'run_id', s.id,
-    'history', case when c.agent_conversation_id is null then '[]' else private.conversation_history(c.agent_conversation_id, c.id) end
-  ) order by c.priority, c.scheduled_at), '[]')
-  into v_tasks
-  from claimed c
-  join started s on s.lease_token = c.lease_token
-  left join public.agents a
-    on a.slug = c.agent_slug and (a.organization_slug @> array[c.organization_slug] or a.owner_user_id = c.user_id);
-  return v_tasks;
+    'task_id', c.id, 'attempt', c.attempt, 'lease_token', c.lease_token, 'lease_expires_at', v_lease_expires_at
+  )), '[]')
+  into leases
+  from claimed c;
 end;
 $$;
+comment on function private.lease_tasks(text, integer, integer, text[], text[]) is
+  'Leases up to max_tasks due tasks to a worker and starts their runs; leases is [{task_id, attempt, lease_token, lease_expires_at}].';
+revoke execute on function private.lease_tasks(text, integer, integer, text[], text[]) from public;
+grant execute on function private.lease_tasks(text, integer, integer, text[], text[]) to service_role;
+
+create function private.describe_leases(leases jsonb) returns json
+language plpgsql stable security invoker set search_path = '' set enable_seqscan = off
+as $$
+begin
+  -- json, not jsonb: a large answer is only passed on, and its text is half the work of a tree.
+  return (
+    with held as materialized (
+      select l.attempt as held_attempt, l.lease_token as held_token, l.lease_expires_at as held_until, t.*
+      from jsonb_to_recordset(leases) l (task_id uuid, attempt integer, lease_token uuid, lease_expires_at timestamptz)
+      join public.tasks t on t.id = l.task_id
+    ),
+    agents as materialized (
+      select a.slug, a.organization_slug, a.owner_user_id, json_build_object(
+        'slug', a.slug, 'name', a.name, 'description', a.description, 'version', a.version, 'agent_type', a.agent_type, 'context', a.context,
+        'io_schema', a.io_schema, 'capabilities', a.capabilities, 'endpoint', a.endpoint, 'llm_config', a.llm_config,
+        'metadata', a.metadata, 'status', a.status
+      ) as body
+      from public.agents a
+      where a.slug in (select distinct h.agent_slug from held h)
+    )
+    select coalesce(json_agg(json_build_object(
+      'task', json_build_object(
+        'id', h.id, 'organization_slug', h.organization_slug, 'user_id', h.user_id, 'method', h.method, 'prompt', h.prompt, 'params', h.params,
+        'deliverable_type', h.deliverable_type, 'deliverable_metadata', h.deliverable_metadata, 'timeout_seconds', h.timeout_seconds,
+        'attempt', h.held_attempt, 'max_attempts', h.max_attempts, 'agent_conversation_id', h.agent_conversation_id, 'agent_slug', h.agent_slug,
+        'agent_name', h.agent_name, 'metadata', h.metadata, 'priority', h.priority, 'created_at', h.created_at,
+        'queue_seconds', round(extract(epoch from h.started_at - greatest(h.created_at, h.scheduled_at)), 3)
+      ),
+      'agent', a.body, 'attempt', h.held_attempt, 'lease_token', h.held_token, 'lease_expires_at', h.held_until, 'run_id', h.held_token,
+      'history', case when h.agent_conversation_id is null then '[]' else private.conversation_history(h.agent_conversation_id, h.id) end,
+      'input', case when h.paused_at is null then '[]' else private.closed_questions(h.id) end,
+      'checkpoint', case when h.paused_at is not null then private.checkpoint_of(h.id) end
+    ) order by h.priority, h.scheduled_at, h.id), '[]')
+    from held h
+    left join agents a on a.slug = h.agent_slug and (a.organization_slug @> array[h.organization_slug] or a.owner_user_id = h.user_id)
+  );
+end;
+$$;
+comment on function private.describe_leases(jsonb) is
+  'What a worker needs to know of the tasks it leased: [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint}]; agent is null when it is gone.';
+revoke execute on function private.describe_leases(jsonb) from public;
+grant execute on function private.describe_leases(jsonb) to service_role;
+
+create function public.claim_tasks(
+  worker_id text, max_tasks integer default 1, lease_seconds integer default 30, methods text[] default null, organizations text[] default null
+) returns json
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.describe_leases(l.leases) from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations) l;
+$$;
 comment on function public.claim_tasks(text, integer, integer, text[], text[]) is
-  'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history}]; agent is null when it is gone. methods and organizations narrow what is asked for.';
+  'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint}]; agent is null when it is gone. methods and organizations narrow what is asked for.';
 revoke execute on function public.claim_tasks(text, integer, integer, text[], text[]) from public, anon, authenticated;
 grant execute on function public.claim_tasks(text, integer, integer, text[], text[]) to service_role;

@@ -1,147 +1,256 @@
 -- Reports: what a worker says about the tasks it holds. Each item names task_id, attempt and lease_token; an item that does
--- not match changes nothing and answers lost (or cancelled). One bad item never spoils the others: it answers invalid.
+-- not match changes nothing and answers lost (or cancelled), one whose rows somebody holds right now answers busy. A list is
+-- taken in a few statements however long it is; when the data of one item is bad, the list is taken one by one and that one
+-- answers invalid.
+-- Lock order: organizations and users (as their foreign keys do), tasks by id, conversations by id, deliverables by id; of the
+-- first three nothing is waited for, so that no report holds up the heartbeats that travel with it.
+-- Over 400 lines, because the fence, what each kind of item does and the functions workers call are one subject.
 
-create function private.lock_leased_task(worker_id text, item jsonb) returns public.tasks
-language sql volatile security invoker set search_path = ''
-as $$
-  select t.*
-  from public.tasks t
-  where t.id = (item ->> 'task_id')::uuid and t.status = 'in_progress' and t.attempt = (item ->> 'attempt')::integer
-    and t.lease_token = (item ->> 'lease_token')::uuid and t.worker_id = lock_leased_task.worker_id
-    and t.lease_expires_at > private.clock()
-  for update of t;
-$$;
-comment on function private.lock_leased_task(text, jsonb) is
-  'The fence: locks and returns the task if this worker still holds exactly this attempt of it and the lease has not run out; a row of nulls otherwise.';
-revoke execute on function private.lock_leased_task(text, jsonb) from public;
-grant execute on function private.lock_leased_task(text, jsonb) to service_role;
-
-create function private.stale_outcome(kind text, item jsonb) returns text
-language sql stable security invoker set search_path = ''
+create function private.stale_outcome(worker_id text, kind text, item jsonb) returns text
+language sql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
   select coalesce((
+    select 'busy'
+    from public.tasks t
+    where t.id = (item ->> 'task_id')::uuid and t.status = 'in_progress' and t.attempt = (item ->> 'attempt')::integer
+      and t.lease_token = (item ->> 'lease_token')::uuid and t.worker_id = stale_outcome.worker_id and t.lease_expires_at > private.clock()
+  ), (
     select case
       when r.status = 'cancelled' then 'cancelled'
       when kind = 'completed' and r.status = 'completed' then 'ok'
       when kind = 'failed' and r.status in ('failed', 'timeout', 'rejected') then 'ok'
       when kind = 'released' and r.status = 'released' then 'ok'
+      when kind = 'paused' and r.status = 'paused' then 'ok'
       else 'lost'
     end
     from public.runs r
-    where r.lease_token = (item ->> 'lease_token')::uuid and r.task_id = (item ->> 'task_id')::uuid
+    where r.id = (item ->> 'lease_token')::uuid and r.task_id = (item ->> 'task_id')::uuid
   ), 'lost');
 $$;
-comment on function private.stale_outcome(text, jsonb) is
-  'The answer to an item that does not match: ok when the same report has been taken before, cancelled when a person cancelled the attempt, else lost.';
-revoke execute on function private.stale_outcome(text, jsonb) from public;
-grant execute on function private.stale_outcome(text, jsonb) to service_role;
+comment on function private.stale_outcome(text, text, jsonb) is
+  'The answer to an item that was not taken: busy when it is in force and somebody else holds a row it needs, ok when the same report has been taken before, cancelled when a person cancelled the attempt, else lost.';
+revoke execute on function private.stale_outcome(text, text, jsonb) from public;
+grant execute on function private.stale_outcome(text, text, jsonb) to service_role;
 
--- One item each --------------------------------------------------------------------------------------------------------
+create function private.hold_leased_tasks(worker_id text, items jsonb) returns integer[]
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_now constant timestamptz := private.clock();
+  v_held record;
+  v_organizations text[];
+  v_users uuid[];
+  v_conversations uuid[];
+begin
+  select coalesce(array_agg(h.place), '{}') as places,
+    array_agg(distinct h.organization_slug) filter (where h.writes) as organizations, array_agg(distinct h.user_id) filter (where h.writes) as users,
+    array_agg(distinct h.agent_conversation_id) filter (where h.writes) as conversations,
+    jsonb_agg(jsonb_build_array(h.place, h.organization_slug, h.user_id, h.agent_conversation_id)) filter (where h.writes) as writers
+  into v_held
+  from (
+    select i.place, i.writes, t.organization_slug, t.user_id, t.agent_conversation_id
+    from (
+      select e.place::integer, (e.item ->> 'task_id')::uuid as task_id, (e.item ->> 'attempt')::integer as attempt,
+        (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request'] as writes
+      from jsonb_array_elements(items) with ordinality e (item, place)
+    ) i
+    join public.tasks t
+      on t.id = i.task_id and t.status = 'in_progress' and t.attempt = i.attempt and t.lease_token = i.lease_token
+      and t.worker_id = hold_leased_tasks.worker_id and t.lease_expires_at > v_now
+    order by t.id, i.place
+    for update of t skip locked
+  ) h;
+  if v_held.writers is null then
+    return v_held.places;
+  end if;
+  -- What they write names these rows; one that is just being deleted, or a conversation that is being written to, is not waited for.
+  v_organizations := array(select o.slug from public.organizations o where o.slug = any (v_held.organizations) order by o.slug for key share skip locked);
+  v_users := array(select u.id from public.users u where u.id = any (v_held.users) order by u.id for key share skip locked);
+  v_conversations := array(
+    select c.id from public.agent_conversations c where c.id = any (v_held.conversations) order by c.id for no key update skip locked
+  );
+  return array(
+    select h.place from unnest(v_held.places) h (place)
+    except
+    select (w.writer ->> 0)::integer
+    from jsonb_array_elements(v_held.writers) w (writer)
+    where w.writer ->> 1 <> all (v_organizations) or (w.writer ->> 2)::uuid <> all (v_users)
+      or w.writer ->> 3 is not null and (w.writer ->> 3)::uuid <> all (v_conversations)
+  );
+end;
+$$;
+comment on function private.hold_leased_tasks(text, jsonb) is
+  'The fence: locks the tasks of which this worker still holds exactly the named attempt and whose lease has not run out, and the conversations they speak in. Returns the places (from 1) of the items whose rows are all held now.';
+revoke execute on function private.hold_leased_tasks(text, jsonb) from public;
+grant execute on function private.hold_leased_tasks(text, jsonb) to service_role;
 
-create function private.take_heartbeat(task public.tasks, item jsonb, lease_seconds integer) returns void
-language sql volatile security invoker set search_path = ''
+-- Lists of one kind, with their tasks locked ----------------------------------------------------------------------------
+
+create function private.take_heartbeats(items jsonb, lease_seconds integer) returns void
+language sql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
   update public.tasks t
   set lease_expires_at = private.clock() + make_interval(secs => lease_seconds),
-    progress = least(greatest(coalesce((item ->> 'progress')::numeric, t.progress), 0), 99)::integer,
-    progress_message = coalesce(left(item ->> 'progress_message', 1000), t.progress_message)
-  where t.id = task.id;
+    progress = least(greatest(coalesce(b.progress, t.progress), 0), 99)::integer,
+    progress_message = coalesce(left(b.progress_message, 1000), t.progress_message)
+  from (
+    select i.task_id, max(i.progress) as progress, (array_agg(i.progress_message order by i.place desc) filter (where i.progress_message is not null))[1] as progress_message
+    from rows from (jsonb_to_recordset(items) as (task_id uuid, progress numeric, progress_message text)) with ordinality i (task_id, progress, progress_message, place)
+    group by i.task_id
+  ) b
+  where t.id = b.task_id;
 $$;
-comment on function private.take_heartbeat(public.tasks, jsonb, integer) is 'Extends the lease; keeps progress (0 to 99; 100 is for completion) and progress_message.';
-revoke execute on function private.take_heartbeat(public.tasks, jsonb, integer) from public;
-grant execute on function private.take_heartbeat(public.tasks, jsonb, integer) to service_role;
+comment on function private.take_heartbeats(jsonb, integer) is 'Extends leases; keeps progress (0 to 99; 100 is for completion) and progress_message.';
+revoke execute on function private.take_heartbeats(jsonb, integer) from public;
+grant execute on function private.take_heartbeats(jsonb, integer) to service_role;
 
-create function private.take_event(task public.tasks, item jsonb) returns void
-language plpgsql volatile security invoker set search_path = ''
+create function private.take_events(items jsonb) returns void
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
+declare
+  v_bad text;
 begin
-  if item ->> 'type' is null or item ->> 'type' not in ('progress', 'message', 'partial', 'tool', 'log') then
+  select coalesce(i.type, '') into v_bad
+  from jsonb_to_recordset(items) i (type text)
+  where coalesce(i.type, '') not in ('progress', 'message', 'partial', 'tool', 'log')
+  limit 1;
+  if found then
     raise exception using errcode = '22023', message = 'event_type_unknown',
-      detail = format('"%s" is not a type that a worker writes.', item ->> 'type'), hint = 'Use progress, message, partial, tool or log.';
+      detail = format('"%s" is not a type that a worker writes.', v_bad), hint = 'Use progress, message, partial, tool or log.';
   end if;
   insert into public.task_events (task_id, sequence, attempt, type, message, data)
-  select task.id, coalesce(max(e.sequence), 0) + 1, task.attempt, item ->> 'type', left(item ->> 'message', 10000), coalesce(nullif(item -> 'data', 'null'), '{}')
-  from public.task_events e
-  where e.task_id = task.id;
+  select i.task_id, coalesce(last.sequence, 0) + row_number() over (partition by i.task_id order by i.place), i.attempt, i.type,
+    left(i.message, 10000), coalesce(nullif(i.data, 'null'), '{}')
+  from rows from (jsonb_to_recordset(items) as (task_id uuid, attempt integer, type text, message text, data jsonb))
+    with ordinality i (task_id, attempt, type, message, data, place)
+  left join lateral (
+    select e.sequence from public.task_events e where e.task_id = i.task_id order by e.sequence desc limit 1
+  ) last on true
+  order by i.place;
 end;
 $$;
-comment on function private.take_event(public.tasks, jsonb) is 'Appends a worker''s event to the task''s trail. Called with the task''s row locked.';
-revoke execute on function private.take_event(public.tasks, jsonb) from public;
-grant execute on function private.take_event(public.tasks, jsonb) to service_role;
+comment on function private.take_events(jsonb) is 'Appends events to the tasks'' trails.';
+revoke execute on function private.take_events(jsonb) from public;
+grant execute on function private.take_events(jsonb) to service_role;
 
-create function private.write_deliverable(task public.tasks, deliverable jsonb, llm_metadata jsonb) returns jsonb
-language plpgsql volatile security invoker set search_path = ''
+create function private.write_deliverables(items jsonb) returns table (task_id uuid, written jsonb)
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
-  v_id uuid := coalesce(deliverable ->> 'deliverable_id', task.deliverable_metadata ->> 'deliverable_id')::uuid;
-  v_version public.deliverable_versions;
+  v_results record;
+  v_uuid_head constant text := private.uuid_head();
 begin
-  if v_id is null then
-    -- A task that was retried goes on with the deliverable it made before.
-    select d.id into v_id from public.deliverables d where d.task_id = task.id order by d.created_at limit 1;
-  elsif not exists (
-    select from public.deliverables d
-    where d.id = v_id and d.organization_slug = task.organization_slug and d.user_id = task.user_id
-  ) then
+  -- A result goes to the deliverable it names, or to the one that an earlier attempt of its task made, or to a new one.
+  with results as (
+    select i.task_id, i.deliverable, i.llm_metadata, i.place, t.organization_slug, t.user_id, t.agent_conversation_id, t.project_step_id,
+      t.agent_name, t.deliverable_type, coalesce(i.deliverable ->> 'deliverable_id', t.deliverable_metadata ->> 'deliverable_id')::uuid as named
+    from rows from (jsonb_to_recordset(items) as (task_id uuid, deliverable jsonb, llm_metadata jsonb))
+      with ordinality i (task_id, deliverable, llm_metadata, place)
+    join public.tasks t on t.id = i.task_id
+    where jsonb_typeof(i.deliverable) <> 'null'
+  ),
+  found as (
+    select r.*, coalesce(r.named, (select d.id from public.deliverables d where d.task_id = r.task_id order by d.created_at limit 1)) as target
+    from results r
+  ),
+  made as (
+    insert into public.deliverables (id, organization_slug, user_id, conversation_id, task_id, project_step_id, title, type, agent_name, metadata)
+    select (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid, f.organization_slug, f.user_id, f.agent_conversation_id, f.task_id, f.project_step_id,
+      left(f.deliverable ->> 'title', 500), coalesce(f.deliverable ->> 'type', f.deliverable_type), f.agent_name,
+      coalesce(nullif(f.deliverable -> 'metadata', 'null'), '{}')
+    from found f
+    where f.target is null
+    returning deliverables.id, deliverables.task_id
+  )
+  select jsonb_agg(jsonb_build_object(
+      'id', (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid, 'deliverable_id', coalesce(f.target, m.id), 'task_id', f.task_id, 'content', f.deliverable ->> 'content',
+      'format', coalesce(f.deliverable ->> 'format', 'text'), 'llm_metadata', coalesce(nullif(f.llm_metadata, 'null'), '{}'),
+      'file_attachments', f.deliverable -> 'file_attachments'
+    ) order by f.place) as versions,
+    array_agg(f.target) filter (where f.target is not null) as targets,
+    (array_agg(f.task_id) filter (where f.named is not null and not exists (
+      select from public.deliverables d where d.id = f.named and d.organization_slug = f.organization_slug and d.user_id = f.user_id
+    )))[1] as foreign_to,
+    (array_agg(f.named) filter (where f.named is not null))[1] as named
+  into v_results
+  from found f
+  left join made m on m.task_id = f.task_id;
+  if v_results.foreign_to is not null then
     raise exception using errcode = 'PT404', message = 'deliverable_not_found',
-      detail = format('The user of task %s has no deliverable %s.', task.id, v_id), hint = 'Leave deliverable_id out for a new one.';
+      detail = format('The user of task %s has no deliverable %s.', v_results.foreign_to, v_results.named), hint = 'Leave deliverable_id out for a new one.';
   end if;
-  if v_id is null then
-    insert into public.deliverables (organization_slug, user_id, conversation_id, task_id, project_step_id, title, type, agent_name, metadata)
-    values (
-      task.organization_slug, task.user_id, task.agent_conversation_id, task.id, task.project_step_id,
-      left(deliverable ->> 'title', 500), coalesce(deliverable ->> 'type', task.deliverable_type), task.agent_name, coalesce(nullif(deliverable -> 'metadata', 'null'), '{}')
+  if v_results.targets is not null then
+    perform from public.deliverables d where d.id = any (v_results.targets) order by d.id for no key update;
+    update public.deliverable_versions v set is_current_version = false where v.deliverable_id = any (v_results.targets) and v.is_current_version;
+  end if;
+  return query
+  with versions as (
+    insert into public.deliverable_versions (
+      id, deliverable_id, version_number, content, format, is_current_version, created_by_type, task_id, metadata, file_attachments
     )
-    returning id into v_id;
-  end if;
-  v_version.deliverable_id := v_id;
-  v_version.content := deliverable ->> 'content';
-  v_version.format := coalesce(deliverable ->> 'format', 'text');
-  v_version.created_by_type := 'ai_response';
-  v_version.task_id := task.id;
-  v_version.metadata := jsonb_build_object('llmMetadata', llm_metadata);
-  v_version.file_attachments := nullif(deliverable -> 'file_attachments', 'null');
-  v_version := private.add_deliverable_version(v_version);
-  return jsonb_build_object('id', v_id, 'version_id', v_version.id, 'version_number', v_version.version_number);
+    select i.id, i.deliverable_id, coalesce(last.version_number, 0) + row_number() over mine, i.content, i.format,
+      row_number() over mine = count(*) over (partition by i.deliverable_id), 'ai_response', i.task_id,
+      jsonb_build_object('llmMetadata', i.llm_metadata), nullif(i.file_attachments, 'null')
+    from rows from (jsonb_to_recordset(v_results.versions) as (
+      id uuid, deliverable_id uuid, task_id uuid, content text, format text, llm_metadata jsonb, file_attachments jsonb
+    )) with ordinality i (id, deliverable_id, task_id, content, format, llm_metadata, file_attachments, place)
+    left join lateral (
+      select v.version_number from public.deliverable_versions v where v.deliverable_id = i.deliverable_id order by v.version_number desc limit 1
+    ) last on true
+    window mine as (partition by i.deliverable_id order by i.place)
+    returning deliverable_versions.task_id, deliverable_versions.deliverable_id, deliverable_versions.id, deliverable_versions.version_number
+  )
+  select v.task_id, jsonb_build_object('id', v.deliverable_id, 'version_id', v.id, 'version_number', v.version_number) from versions v;
 end;
 $$;
-comment on function private.write_deliverable(public.tasks, jsonb, jsonb) is
-  'Writes a result {title, type, format, content, metadata?, file_attachments?, deliverable_id?} as a new deliverable or the next version of the one named; returns {id, version_id, version_number}.';
-revoke execute on function private.write_deliverable(public.tasks, jsonb, jsonb) from public;
-grant execute on function private.write_deliverable(public.tasks, jsonb, jsonb) to service_role;
+comment on function private.write_deliverables(jsonb) is
+  'Writes the results {title, type, format, content, metadata?, file_attachments?, deliverable_id?} of items as new deliverables or as next versions; returns {id, version_id, version_number} for each task. PT404 deliverable_not_found.';
+revoke execute on function private.write_deliverables(jsonb) from public;
+grant execute on function private.write_deliverables(jsonb) to service_role;
 
-create function private.take_completion(task public.tasks, item jsonb) returns void
-language plpgsql volatile security invoker set search_path = ''
+create function private.take_completions(items jsonb) returns void
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
-  v_llm_metadata jsonb := coalesce(nullif(item -> 'llm_metadata', 'null'), '{}');
-  v_metadata jsonb := coalesce(nullif(item -> 'response_metadata', 'null'), '{}');
-  v_deliverable jsonb := nullif(item -> 'deliverable', 'null');
+  v_has record;
+  v_written jsonb := '{}';
 begin
-  if jsonb_typeof(item -> 'response') is distinct from 'string' then
+  select min(i.task_id::text) filter (where jsonb_typeof(i.response) is distinct from 'string') as without_response,
+    bool_or(jsonb_typeof(i.deliverable) <> 'null') as deliverables, bool_or(jsonb_typeof(i.messages) <> 'null') as messages,
+    bool_or(jsonb_typeof(i.usage) <> 'null') as usage
+  into v_has
+  from jsonb_to_recordset(items) i (task_id uuid, response jsonb, deliverable jsonb, messages jsonb, usage jsonb);
+  if v_has.without_response is not null then
     raise exception using errcode = '22023', message = 'response_missing',
-      detail = format('The completion of task %s has no text in "response".', task.id), hint = 'Send the answer as text; it may be empty.';
+      detail = format('The completion of task %s has no text in "response".', v_has.without_response), hint = 'Send the answer as text; it may be empty.';
   end if;
-  if v_deliverable is not null then
-    v_metadata := v_metadata || jsonb_build_object('deliverable', private.write_deliverable(task, v_deliverable, v_llm_metadata));
+  if v_has.deliverables then
+    select coalesce(jsonb_object_agg(w.task_id, w.written), '{}') into v_written from private.write_deliverables(items) w;
   end if;
-  if task.agent_conversation_id is not null then
+  if v_has.messages then
     insert into public.messages (conversation_id, sender_type, receiver_type, sender_agent_slug, content, task_id, metadata)
-    select task.agent_conversation_id, 'agent', 'user', (select a.slug from public.agents a where a.slug = task.agent_slug),
-      m.content, task.id, coalesce(m.metadata, '{}')
-    from jsonb_to_recordset(coalesce(nullif(item -> 'messages', 'null'), '[]')) as m (content text, metadata jsonb);
+    select t.agent_conversation_id, 'agent', 'user', (select a.slug from public.agents a where a.slug = t.agent_slug),
+      m.content, t.id, coalesce(m.metadata, '{}')
+    from jsonb_to_recordset(items) i (task_id uuid, messages jsonb)
+    join public.tasks t on t.id = i.task_id and t.agent_conversation_id is not null
+    cross join lateral jsonb_to_recordset(nullif(i.messages, 'null')) m (content text, metadata jsonb);
   end if;
-  perform private.record_usage(task.lease_token, nullif(item -> 'usage', 'null'));
+  if v_has.usage then
+    perform private.record_usage(items);
+  end if;
   update public.tasks t
-  set status = 'completed', response = item ->> 'response', response_metadata = v_metadata, llm_metadata = v_llm_metadata,
+  set status = 'completed', response = i.response #>> '{}', llm_metadata = coalesce(nullif(i.llm_metadata, 'null'), '{}'),
+    response_metadata = coalesce(nullif(i.response_metadata, 'null'), '{}')
+      || case when v_written ? i.task_id::text then jsonb_build_object('deliverable', v_written -> i.task_id::text) else '{}' end,
     error_code = null, error_message = null, error_data = null, progress_message = null
-  where t.id = task.id;
+  from jsonb_to_recordset(items) i (task_id uuid, response jsonb, response_metadata jsonb, llm_metadata jsonb)
+  where t.id = i.task_id;
 end;
 $$;
-comment on function private.take_completion(public.tasks, jsonb) is
-  'Everything a result consists of, or nothing: deliverable version, messages, usage, run and task in one step. Called with the task''s row locked.';
-revoke execute on function private.take_completion(public.tasks, jsonb) from public;
-grant execute on function private.take_completion(public.tasks, jsonb) to service_role;
+comment on function private.take_completions(jsonb) is
+  'Everything results consist of, or nothing: deliverable versions, messages, usage, runs and tasks in one step.';
+revoke execute on function private.take_completions(jsonb) from public;
+grant execute on function private.take_completions(jsonb) to service_role;
 
 create function private.retry_delay(backoff interval, attempt integer) returns interval
 language sql volatile set search_path = ''
@@ -152,87 +261,98 @@ comment on function private.retry_delay(interval, integer) is 'Wait after this f
 revoke execute on function private.retry_delay(interval, integer) from public;
 grant execute on function private.retry_delay(interval, integer) to service_role;
 
-create function private.take_failure(task public.tasks, item jsonb) returns void
-language plpgsql volatile security invoker set search_path = ''
+create function private.take_failures(items jsonb) returns void
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
-  v_code text := item ->> 'error_code';
-  v_again boolean := coalesce((item ->> 'retryable')::boolean, false) and task.attempt < task.max_attempts
-    and not coalesce((item ->> 'rejected')::boolean, false);
+  v_without_code text;
 begin
-  if v_code is null or v_code !~ '^[a-z][a-z0-9_]{0,62}$' then
+  select min(i.task_id::text) into v_without_code
+  from jsonb_to_recordset(items) i (task_id uuid, error_code text)
+  where coalesce(i.error_code, '') !~ '^[a-z][a-z0-9_]{0,62}$';
+  if v_without_code is not null then
     raise exception using errcode = '22023', message = 'error_code_missing',
-      detail = format('The failure of task %s has no snake_case error_code.', task.id), hint = 'Send error_code, error_message and retryable.';
+      detail = format('The failure of task %s has no snake_case error_code.', v_without_code), hint = 'Send error_code, error_message and retryable.';
   end if;
-  perform private.record_usage(task.lease_token, nullif(item -> 'usage', 'null'));
+  perform private.record_usage(items);
   update public.tasks t
   set status = case
-      when v_again then 'pending'
-      when coalesce((item ->> 'rejected')::boolean, false) then 'rejected'
-      when v_code = 'timeout' then 'timeout'
+      when i.again then 'pending'
+      when i.rejected then 'rejected'
+      when i.error_code = 'timeout' then 'timeout'
       else 'failed'
     end,
-    scheduled_at = case when v_again then private.clock() + greatest(
-      private.retry_delay(t.backoff, t.attempt), make_interval(secs => least(coalesce((item ->> 'retry_after')::numeric, 0), 86400)::double precision)
+    scheduled_at = case when i.again then private.clock() + greatest(
+      private.retry_delay(t.backoff, t.attempt), make_interval(secs => least(coalesce(i.retry_after, 0), 86400)::double precision)
     ) else t.scheduled_at end,
-    error_code = v_code, error_message = left(item ->> 'error_message', 10000), error_data = nullif(item -> 'error_data', 'null'), progress_message = null
-  where t.id = task.id;
+    error_code = i.error_code, error_message = left(i.error_message, 10000), error_data = nullif(i.error_data, 'null'), progress_message = null
+  from (
+    select f.*, coalesce(f.retryable, false) and not coalesce(f.rejected, false) and x.attempt < x.max_attempts as again
+    from jsonb_to_recordset(items) f (
+      task_id uuid, error_code text, error_message text, error_data jsonb, retryable boolean, retry_after numeric, rejected boolean
+    )
+    join public.tasks x on x.id = f.task_id
+  ) i
+  where t.id = i.task_id;
 end;
 $$;
-comment on function private.take_failure(public.tasks, jsonb) is
-  'Ends an attempt with an error: back to pending after a wait while it is retryable and attempts remain, else failed, timeout or rejected.';
-revoke execute on function private.take_failure(public.tasks, jsonb) from public;
-grant execute on function private.take_failure(public.tasks, jsonb) to service_role;
+comment on function private.take_failures(jsonb) is
+  'Ends attempts with errors: back to pending after a wait while it is retryable and attempts remain, else failed, timeout or rejected.';
+revoke execute on function private.take_failures(jsonb) from public;
+grant execute on function private.take_failures(jsonb) to service_role;
 
-create function private.take_release(task public.tasks) returns void
-language sql volatile security invoker set search_path = ''
+create function private.take_releases(items jsonb) returns void
+language sql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
   update public.tasks t
   set status = 'pending', attempt = t.attempt - 1, scheduled_at = private.clock(), progress_message = null
-  where t.id = task.id;
+  from jsonb_to_recordset(items) i (task_id uuid)
+  where t.id = i.task_id;
 $$;
-comment on function private.take_release(public.tasks) is 'Gives a task back unfinished; costs no attempt.';
-revoke execute on function private.take_release(public.tasks) from public;
-grant execute on function private.take_release(public.tasks) to service_role;
+comment on function private.take_releases(jsonb) is 'Gives tasks back unfinished; costs no attempt.';
+revoke execute on function private.take_releases(jsonb) from public;
+grant execute on function private.take_releases(jsonb) to service_role;
 
 -- Lists of items -------------------------------------------------------------------------------------------------------
 
-create function private.take_item(worker_id text, kind text, item jsonb, lease_seconds integer) returns jsonb
+create function private.take_list(worker_id text, kind text, items jsonb, lease_seconds integer) returns jsonb
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare
-  v_task public.tasks;
-  v_outcome text := 'ok';
-  v_detail text;
+  v_places constant integer[] := private.hold_leased_tasks(worker_id, items);
+  v_held jsonb;
 begin
-  begin
-    v_task := private.lock_leased_task(worker_id, item);
-    if v_task.id is null then
-      v_outcome := private.stale_outcome(kind, item);
-    else
-      case kind
-        when 'heartbeat' then perform private.take_heartbeat(v_task, item, lease_seconds);
-        when 'event' then perform private.take_event(v_task, item);
-        when 'completed' then perform private.take_completion(v_task, item);
-        when 'failed' then perform private.take_failure(v_task, item);
-        when 'released' then perform private.take_release(v_task);
-      end case;
-    end if;
-  exception
-    -- Bad data of one item. Anything else (deadlock, shutdown, a full disk) ends the whole call, which is then repeated.
-    when data_exception or integrity_constraint_violation or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT413' or sqlstate 'PT429' then
-      v_outcome := 'invalid';
-      -- Only our own refusals are quoted whole: the detail of a broken constraint would show the row.
-      get stacked diagnostics v_detail = pg_exception_detail;
-      v_detail := concat_ws(': ', sqlerrm, case when sqlstate like 'PT%' or sqlstate = '22023' then nullif(v_detail, '') end);
-  end;
-  return jsonb_strip_nulls(jsonb_build_object('task_id', item ->> 'task_id', 'kind', kind, 'outcome', v_outcome, 'detail', v_detail));
+  -- Of several last words about an attempt the first counts.
+  select jsonb_agg(h.item order by h.place) into v_held
+  from (
+    select e.item, e.place, row_number() over (partition by e.item ->> 'lease_token' order by e.place) as turn
+    from jsonb_array_elements(items) with ordinality e (item, place)
+    where e.place = any (v_places)
+  ) h
+  where h.turn = 1 or kind in ('event', 'heartbeat');
+  if v_held is not null then
+    case kind
+      when 'heartbeat' then perform private.take_heartbeats(v_held, lease_seconds);
+      when 'event' then perform private.take_events(v_held);
+      when 'completed' then perform private.take_completions(v_held);
+      when 'failed' then perform private.take_failures(v_held);
+      when 'paused' then perform private.take_pauses(v_held);
+      when 'released' then perform private.take_releases(v_held);
+    end case;
+  end if;
+  return (
+    select jsonb_agg(jsonb_build_object(
+      'task_id', e.item ->> 'task_id', 'kind', kind,
+      'outcome', case when e.place = any (v_places) then 'ok' else private.stale_outcome(worker_id, kind, e.item) end
+    ) order by e.place)
+    from jsonb_array_elements(items) with ordinality e (item, place)
+  );
 end;
 $$;
-comment on function private.take_item(text, text, jsonb, integer) is
-  'Takes one item of a report in a subtransaction of its own; returns {task_id, kind, outcome: ok|lost|cancelled|invalid, detail?}.';
-revoke execute on function private.take_item(text, text, jsonb, integer) from public;
-grant execute on function private.take_item(text, text, jsonb, integer) to service_role;
+comment on function private.take_list(text, text, jsonb, integer) is
+  'Takes a list of items of one kind, all of them or none; returns [{task_id, kind, outcome: ok|lost|cancelled|busy}].';
+revoke execute on function private.take_list(text, text, jsonb, integer) from public;
+grant execute on function private.take_list(text, text, jsonb, integer) to service_role;
 
 create function private.take_items(worker_id text, kind text, items jsonb, lease_seconds integer default 30) returns jsonb
 language plpgsql volatile security invoker set search_path = ''
@@ -240,29 +360,38 @@ as $$
 declare
   v_item jsonb;
   v_outcomes jsonb := '[]';
+  v_detail text;
 begin
   perform private.check_worker_id(worker_id);
-  if items is null or items = 'null' then
+  if items is null or items in ('null', '[]') then
     return v_outcomes;
   end if;
   if jsonb_typeof(items) <> 'array' or jsonb_array_length(items) > 1000 then
     raise exception using errcode = '22023', message = 'items_not_a_list',
       detail = format('The %s items are no JSON array of at most 1000.', kind), hint = 'Send a list of objects, in several calls if they are many.';
   end if;
-  -- Conversations are written to in the order of their ids, so that two reports never wait for each other in a circle.
-  for v_item in
-    select i.item
-    from jsonb_array_elements(items) with ordinality as i (item, position)
-    left join public.tasks t
-      on t.id = private.uuid_or_null(i.item ->> 'task_id')
-    order by t.agent_conversation_id nulls first, i.position
-  loop
-    v_outcomes := v_outcomes || private.take_item(worker_id, kind, v_item, lease_seconds);
+  begin
+    return private.take_list(worker_id, kind, items, lease_seconds);
+  exception
+    -- Bad data of one item. Anything else (deadlock, shutdown, a full disk) ends the whole call, which is then repeated.
+    when data_exception or integrity_constraint_violation or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT413' or sqlstate 'PT429' then
+      -- Only our own refusals are quoted whole: the detail of a broken constraint would show the row.
+      get stacked diagnostics v_detail = pg_exception_detail;
+      v_detail := concat_ws(': ', sqlerrm, case when sqlstate like 'PT%' or sqlstate = '22023' then nullif(v_detail, '') end);
+  end;
+  if jsonb_array_length(items) = 1 then
+    return jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+      'task_id', items -> 0 ->> 'task_id', 'kind', kind, 'outcome', 'invalid', 'detail', v_detail
+    )));
+  end if;
+  for v_item in select e.item from jsonb_array_elements(items) with ordinality e (item, place) order by e.place loop
+    v_outcomes := v_outcomes || private.take_items(worker_id, kind, jsonb_build_array(v_item), lease_seconds);
   end loop;
   return v_outcomes;
 end;
 $$;
-comment on function private.take_items(text, text, jsonb, integer) is 'Takes a list of items of one kind; returns their outcomes as a JSON array.';
+comment on function private.take_items(text, text, jsonb, integer) is
+  'Takes a list of items of one kind in a subtransaction, and one by one when that fails; returns [{task_id, kind, outcome: ok|lost|cancelled|busy|invalid, detail?}].';
 revoke execute on function private.take_items(text, text, jsonb, integer) from public;
 grant execute on function private.take_items(text, text, jsonb, integer) to service_role;
 

@@ -9,51 +9,131 @@ revoke all on private.maintenance from anon, authenticated, service_role;
 grant select, update on private.maintenance to service_role;
 insert into private.maintenance (name) values ('reap_tasks');
 
-create function private.reap_tasks() returns integer
-language plpgsql volatile security invoker set search_path = ''
+create function private.wake_forgotten_tasks() returns void
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+begin
+  -- A task may begin to wait in the moment in which the last one that it waits for ends. Every head of a key, a thousand at most.
+  update private.live_tasks l set state = 'pending'
+  where l.task_id in (
+    with recursive heads as (
+      (
+        select x.organization_slug, x.concurrency_key from private.live_tasks x
+        where x.state = 'waiting_for_key' and x.concurrency_key is not null
+        order by x.organization_slug, x.concurrency_key
+        limit 1
+      )
+      union all
+      select n.organization_slug, n.concurrency_key
+      from heads h
+      cross join lateral (
+        select x.organization_slug, x.concurrency_key from private.live_tasks x
+        where x.state = 'waiting_for_key' and x.concurrency_key is not null
+          and (x.organization_slug, x.concurrency_key) > (h.organization_slug, h.concurrency_key)
+        order by x.organization_slug, x.concurrency_key
+        limit 1
+      ) n
+    )
+    select first.task_id
+    from (select * from heads limit 1000) h
+    cross join lateral (
+      select x.* from private.live_tasks x
+      where x.state = 'waiting_for_key' and x.organization_slug = h.organization_slug and x.concurrency_key = h.concurrency_key
+      order by x.ticket
+      limit 1
+      for update skip locked
+    ) first
+    where private.key_has_room(first)
+  );
+  update private.live_tasks l set state = 'pending'
+  where l.task_id in (
+    select w.task_id
+    from public.agents a
+    cross join lateral (
+      select x.task_id from private.live_tasks x
+      where x.state = 'waiting_for_agent' and x.agent_slug = a.slug
+      order by x.priority, x.scheduled_at, x.ticket
+      limit greatest(0, least(1000, coalesce(a.max_concurrent_tasks, 1000) - (
+        select count(*) from private.live_tasks r where r.state = 'running' and r.agent_slug = a.slug
+      )))
+      for update skip locked
+    ) w
+    where a.slug in (select distinct y.agent_slug from private.live_tasks y where y.state = 'waiting_for_agent')
+  );
+end;
+$$;
+comment on function private.wake_forgotten_tasks() is
+  'Tasks that wait for a key or an agent although there is room: after a race, or after a limit was raised.';
+revoke execute on function private.wake_forgotten_tasks() from public;
+grant execute on function private.wake_forgotten_tasks() to service_role;
+
+create function private.reap_late_tasks() returns integer
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_count integer;
+begin
+  with seen as materialized (
+    select t.id, t.lease_expires_at > private.clock() as alive,
+      -- Five seconds for a living worker to say itself that the time is up.
+      t.started_at + make_interval(secs => t.timeout_seconds + 5) as deadline, t.lease_expires_at
+    from private.live_tasks l
+    join public.tasks t on t.id = l.task_id and t.status = 'in_progress'
+    where l.state = 'running' and l.look_at <= private.clock()
+    order by l.look_at
+    limit 500
+    for update of t skip locked
+  ),
+  looked as (
+    update private.live_tasks l set look_at = least(s.deadline, s.lease_expires_at)
+    from seen s
+    where l.task_id = s.id and s.alive and s.deadline > private.clock()
+  )
+  update public.tasks t
+  set status = case when t.attempt < t.max_attempts then 'pending' when s.alive then 'timeout' else 'failed' end,
+    scheduled_at = case
+      when t.attempt >= t.max_attempts then t.scheduled_at
+      when s.alive then private.clock() + private.retry_delay(t.backoff, t.attempt)
+      else private.clock()
+    end,
+    error_code = case when s.alive then 'timeout' else 'worker_lost' end,
+    error_message = case
+      when s.alive then format('The attempt took longer than its %s seconds.', t.timeout_seconds)
+      else format('Worker %s stopped renewing its lease.', t.worker_id)
+    end,
+    error_data = null, progress_message = null
+  from seen s
+  where t.id = s.id and not (s.alive and s.deadline > private.clock());
+  get diagnostics v_count = row_count;
+  return v_count;
+end;
+$$;
+comment on function private.reap_late_tasks() is
+  'Takes tasks from workers that are gone (lease run out) or too slow (timeout_seconds): back to pending while attempts remain, else failed or timeout. At most 500 a call.';
+revoke execute on function private.reap_late_tasks() from public;
+grant execute on function private.reap_late_tasks() to service_role;
+
+create function private.reap_tasks() returns boolean
+language plpgsql volatile security invoker set search_path = ''
+as $$
 begin
   perform from private.maintenance m
   where m.name = 'reap_tasks' and m.last_run_at < private.clock() - interval '1 second'
   for update skip locked;
   if not found then
-    return 0;
+    return false;
   end if;
   update private.maintenance m set last_run_at = private.clock() where m.name = 'reap_tasks';
   delete from private.worker_requests r where r.created_at < now() - interval '10 minutes';
-  with late as materialized (
-    select t.id, t.lease_expires_at > private.clock() as alive
-    from public.tasks t
-    where t.status = 'in_progress'
-      -- Five seconds for a living worker to say itself that the time is up.
-      and (t.lease_expires_at <= private.clock() or t.started_at + make_interval(secs => t.timeout_seconds + 5) <= private.clock())
-    order by t.lease_expires_at
-    limit 500
-    for update skip locked
-  )
-  update public.tasks t
-  set status = case when t.attempt < t.max_attempts then 'pending' when late.alive then 'timeout' else 'failed' end,
-    scheduled_at = case
-      when t.attempt >= t.max_attempts then t.scheduled_at
-      when late.alive then private.clock() + private.retry_delay(t.backoff, t.attempt)
-      else private.clock()
-    end,
-    error_code = case when late.alive then 'timeout' else 'worker_lost' end,
-    error_message = case
-      when late.alive then format('The attempt took longer than its %s seconds.', t.timeout_seconds)
-      else format('Worker %s stopped renewing its lease.', t.worker_id)
-    end,
-    error_data = null, progress_message = null
-  from late
-  where t.id = late.id;
-  get diagnostics v_count = row_count;
-  return v_count;
+  delete from private.cancellations c where c.created_at < private.clock() - interval '10 minutes';
+  perform private.reap_late_tasks();
+  perform private.expire_input_requests();
+  perform private.wake_forgotten_tasks();
+  return true;
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Takes tasks from workers that are gone (lease run out) or too slow (timeout_seconds): back to pending while attempts remain, else failed or timeout. At most 500 a call and one call a second over all workers.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 
@@ -79,13 +159,14 @@ as $$
 begin
   if jsonb_typeof(report) is distinct from 'object' then
     raise exception using errcode = '22023', message = 'report_not_an_object',
-      detail = 'report must be an object with the lists heartbeats, events, completed, failed, released.', hint = 'Send {} when there is nothing to say.';
+      detail = 'report must be an object with the lists heartbeats, events, completed, failed, paused, released.', hint = 'Send {} when there is nothing to say.';
   end if;
   -- Events go first, so that the last of a streamed text is in the trail before the end of the task.
   return private.take_items(worker_id, 'event', report -> 'events')
     || private.take_items(worker_id, 'heartbeat', report -> 'heartbeats', lease_seconds)
     || private.take_items(worker_id, 'completed', report -> 'completed')
     || private.take_items(worker_id, 'failed', report -> 'failed')
+    || private.take_items(worker_id, 'paused', report -> 'paused')
     || private.take_items(worker_id, 'released', report -> 'released');
 end;
 $$;
@@ -94,14 +175,14 @@ revoke execute on function private.take_report(text, jsonb, integer) from public
 grant execute on function private.take_report(text, jsonb, integer) to service_role;
 
 create function private.cancelled_tasks(worker_id text) returns jsonb
-language sql stable security invoker set search_path = ''
+language sql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
-  select coalesce(jsonb_agg(distinct r.task_id), '[]')
-  from public.runs r
-  where r.worker_id = cancelled_tasks.worker_id and r.status = 'cancelled' and r.completed_at > private.clock() - interval '1 minute'
+  select coalesce(jsonb_agg(distinct c.task_id), '[]')
+  from private.cancellations c
+  where c.worker_id = cancelled_tasks.worker_id and c.created_at > private.clock() - interval '1 minute'
     and not exists (
       select from public.tasks t
-      where t.id = r.task_id and t.status = 'in_progress' and t.worker_id = cancelled_tasks.worker_id
+      where t.id = c.task_id and t.status = 'in_progress' and t.worker_id = cancelled_tasks.worker_id
     );
 $$;
 comment on function private.cancelled_tasks(text) is
@@ -109,16 +190,31 @@ comment on function private.cancelled_tasks(text) is
 revoke execute on function private.cancelled_tasks(text) from public;
 grant execute on function private.cancelled_tasks(text) to service_role;
 
+create function private.milliseconds_until_due() returns integer
+language sql stable security invoker set search_path = '' set enable_seqscan = off
+as $$
+  select coalesce((
+    select least(greatest(ceil(extract(epoch from l.scheduled_at - private.clock()) * 1000), 20), 300000)::integer
+    from private.live_tasks l where l.state = 'delayed' order by l.scheduled_at limit 1
+  ), 300000);
+$$;
+comment on function private.milliseconds_until_due() is 'How long until the next task that was scheduled for later is due: 20 to 300000; 300000 when there is none.';
+revoke execute on function private.milliseconds_until_due() from public;
+grant execute on function private.milliseconds_until_due() to service_role;
+
 create function public.exchange_work(
   worker_id text, request_id uuid, report jsonb default '{}', max_tasks integer default 0, lease_seconds integer default 30,
   methods text[] default null, organizations text[] default null
-) returns jsonb
+) returns json
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare
   v_outcomes jsonb;
-  v_tasks jsonb := '[]';
-  v_answer jsonb;
+  v_leases jsonb := '[]';
+  v_known boolean;
+  v_undecided boolean := false;
+  v_reaped boolean := false;
+  v_number integer;
 begin
   perform private.check_worker_id(worker_id);
   perform private.check_claim_arguments(max_tasks, lease_seconds);
@@ -126,33 +222,38 @@ begin
     raise exception using errcode = '22023', message = 'request_id_missing',
       detail = 'Each exchange needs a request_id.', hint = 'Send a new uuid for each exchange, and the same one when repeating it.';
   end if;
-  -- Two copies of one request: the second waits here and then finds the first one's answer.
+  -- Two copies of one request: the second waits here and then finds what the first one did.
   perform pg_advisory_xact_lock(hashtextextended(exchange_work.worker_id || exchange_work.request_id::text, 0));
-  select r.answer into v_answer
+  select r.outcomes, r.leases into v_outcomes, v_leases
   from private.worker_requests r
   where r.worker_id = exchange_work.worker_id and r.request_id = exchange_work.request_id;
-  if found then
-    return v_answer;
+  v_known := found;
+  if not v_known then
+    perform private.note_worker(worker_id);
+    v_outcomes := private.take_report(worker_id, report, lease_seconds);
+    v_reaped := private.reap_tasks();
+    v_leases := '[]';
+    if max_tasks <> 0 then
+      select l.leases, l.undecided into v_leases, v_undecided
+      from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations) l;
+    end if;
+    -- Also when a claim found nothing: a copy that arrives late takes no work, since nobody would do it.
+    if max_tasks > 0 or v_outcomes <> '[]' then
+      insert into private.worker_requests (worker_id, request_id, outcomes, leases)
+      values (exchange_work.worker_id, exchange_work.request_id, v_outcomes, v_leases);
+    end if;
   end if;
-  perform private.note_worker(worker_id);
-  v_outcomes := private.take_report(worker_id, report, lease_seconds);
-  perform private.reap_tasks();
-  if max_tasks <> 0 then
-    v_tasks := public.claim_tasks(worker_id, max_tasks, lease_seconds, methods, organizations);
-  end if;
-  v_answer := jsonb_build_object(
-    'tasks', v_tasks,
+  v_number := jsonb_array_length(v_leases);
+  return json_build_object(
+    'tasks', case when v_number = 0 then '[]'::json else private.describe_leases(v_leases) end,
     'outcomes', v_outcomes,
     'cancel', private.cancelled_tasks(worker_id),
-    'next_poll_ms', case when max_tasks > 0 and jsonb_array_length(v_tasks) = max_tasks then 0 else 1000 end
+    'next_poll_ms', case when max_tasks > 0 and v_number = max_tasks then 0 when v_undecided then 100 else private.milliseconds_until_due() end,
+    'schedules_due', v_reaped and private.schedules_are_due() -- one worker a second is told
   );
-  if v_tasks <> '[]' or v_outcomes <> '[]' then
-    insert into private.worker_requests (worker_id, request_id, answer) values (exchange_work.worker_id, exchange_work.request_id, v_answer);
-  end if;
-  return v_answer;
 end;
 $$;
 comment on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) is
-  'One tick of a worker: takes its report {heartbeats, events, completed, failed, released}, claims up to max_tasks, and answers {tasks, outcomes, cancel, next_poll_ms}. The same request_id again gives the same answer and acts once.';
+  'One tick of a worker: takes its report {heartbeats, events, completed, failed, paused, released}, claims up to max_tasks, and answers {tasks, outcomes, cancel, next_poll_ms, schedules_due}. The same request_id again gives the same answer and acts once.';
 revoke execute on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) from public, anon, authenticated;
 grant execute on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) to service_role;

@@ -1,4 +1,6 @@
 -- Questions to people: an agent or a project step asks, the task pauses and holds no worker, one answer resumes it.
+-- Over 400 lines, because a question, what its answer may be, the pause and how it ends are one subject.
+-- Lock order: task, then its question, then its checkpoint.
 
 create function private.json_matches(value jsonb, schema jsonb) returns boolean
 language plpgsql immutable set search_path = ''
@@ -98,6 +100,7 @@ create table public.input_requests (
   requested_at timestamptz not null default now(),
   responded_at timestamptz,
   expires_at timestamptz,
+  on_expiry text not null default 'fail',
   metadata jsonb not null default '{}',
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -105,10 +108,18 @@ create table public.input_requests (
   constraint status_is_known check (status in ('pending', 'answered', 'expired', 'cancelled')),
   constraint answered_means_response check ((status = 'answered') = (response is not null) and (status = 'answered') = (responded_at is not null)),
   constraint required_role_is_known check (required_role in ('member', 'developer', 'admin', 'owner')),
-  constraint prompt_is_not_blank check (btrim(prompt) <> '' and octet_length(prompt) <= 262144),
+  constraint on_expiry_is_known check (on_expiry in ('fail', 'resume')),
+  constraint prompt_is_not_blank check (btrim(prompt, e' \t\r\n') <> '' and octet_length(prompt) <= 262144),
   constraint schema_is_one_that_answers_are_checked_with check (private.answer_schema_is_valid(schema) and pg_column_size(schema) <= 262144),
   constraint response_is_not_huge check (pg_column_size(response) <= 1048576),
-  constraint metadata_is_an_object check (jsonb_typeof(metadata) = 'object')
+  constraint metadata_is_a_small_object check (jsonb_typeof(metadata) = 'object' and pg_column_size(metadata) <= 262144)
+);
+
+create table private.task_checkpoints (
+  task_id uuid primary key references public.tasks (id) on delete cascade,
+  checkpoint jsonb not null,
+  created_at timestamptz not null default now(),
+  constraint checkpoint_is_an_object_of_at_most_a_mebibyte check (jsonb_typeof(checkpoint) = 'object' and pg_column_size(checkpoint) <= 1048576)
 );
 
 -- The question a task waits for, and only one.
@@ -125,8 +136,10 @@ create index input_requests_responded_by_idx on public.input_requests (responded
 
 -- Triggers -----------------------------------------------------------------------------------------------------------
 
-create trigger check_json before update of response on public.input_requests
-for each row execute function private.check_json('response');
+create trigger check_json before insert or update of schema, metadata, response on public.input_requests
+for each row execute function private.check_json('schema', 'metadata', 'response');
+create trigger check_json before insert or update on private.task_checkpoints
+for each row execute function private.check_json('checkpoint');
 create trigger set_updated_at before update on public.input_requests
 for each row execute function public.set_updated_at();
 
@@ -159,31 +172,37 @@ for each row execute function private.guard_input_request();
 create trigger begin_in_first_state before insert on public.input_requests
 for each row when (new.status <> 'pending') execute function private.begin_in_first_state();
 
-create function private.close_questions() returns trigger
+create function private.forget_pause() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  update public.input_requests r set status = 'cancelled'
-  from new_rows n
-  join old_rows o on o.id = n.id and o.status = 'paused' and n.status in ('cancelled', 'timeout')
-  where r.task_id = n.id and r.status = 'pending';
+  update public.input_requests r set status = 'cancelled' where r.task_id = new.id and r.status = 'pending';
+  delete from private.task_checkpoints k where k.task_id = new.id;
   return null;
 end;
 $$;
-comment on function private.close_questions() is 'After paused tasks are cancelled: their open questions are too.';
-revoke execute on function private.close_questions() from public;
+comment on function private.forget_pause() is 'After a task that has paused ends, by whatever hand: its open question is cancelled and its checkpoint is gone.';
+revoke execute on function private.forget_pause() from public;
 
-create trigger close_questions after update on public.tasks
-referencing old table as old_rows new table as new_rows
-for each statement execute function private.close_questions();
+create trigger forget_pause after update on public.tasks
+for each row when (new.paused_at is not null and new.completed_at is not null and old.completed_at is null)
+execute function private.forget_pause();
 
 comment on table public.input_requests is 'Questions of agents and steps to people, and their answers. Answered once, through respond_to_input_request.';
 comment on column public.input_requests.schema is 'JSON Schema that the answer must fit; see private.json_matches for what it may say.';
 comment on column public.input_requests.step_id is 'The run_steps row that asked.';
+comment on column public.input_requests.expires_at is 'Until when it may be answered; null for as long as the task waits.';
+comment on column public.input_requests.on_expiry is
+  'What becomes of the task when nobody answers in time. fail: it ends as timeout with error_code input_expired; resume: it goes on and sees the question as expired.';
 comment on column public.input_requests.required_role is 'Who may answer besides the task''s user: this role or higher. With developer or higher the user needs it too.';
+
+comment on table private.task_checkpoints is
+  'What a paused task needs in order to go on where it was, as its worker wrote it; handed out with every later attempt, gone when the task ends. Only servers see it.';
 
 -- Protection ---------------------------------------------------------------------------------------------------------
 
+revoke all on private.task_checkpoints from anon, authenticated, service_role;
+grant select, insert, update, delete on private.task_checkpoints to service_role;
 alter table public.input_requests enable row level security;
 revoke all on public.input_requests from anon, authenticated, service_role;
 grant select on public.input_requests to authenticated;
@@ -197,7 +216,189 @@ using (
   or organization_slug = any (array(select private.my_organizations('admin')))
 );
 
--- Functions ----------------------------------------------------------------------------------------------------------
+-- Asking -------------------------------------------------------------------------------------------------------------
+
+create function private.check_input_request(input_request jsonb) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_problem constant text := case
+    when jsonb_typeof(input_request) is distinct from 'object' then 'input_request is no object'
+    when jsonb_typeof(input_request -> 'prompt') is distinct from 'string' then 'its prompt is no text'
+    when btrim(input_request ->> 'prompt', e' \t\r\n') = '' then 'its prompt is blank'
+    when octet_length(input_request ->> 'prompt') > 262144 then 'its prompt is over 262144 bytes'
+    when coalesce(input_request ->> 'request_type', 'input') not in ('approval', 'input', 'choice') then 'its request_type is not approval, input or choice'
+    when coalesce(input_request ->> 'required_role', 'member') not in ('member', 'developer', 'admin', 'owner')
+      then 'its required_role is not member, developer, admin or owner'
+    when coalesce(input_request ->> 'on_expiry', 'fail') not in ('fail', 'resume') then 'its on_expiry is not fail or resume'
+    when not private.answer_schema_is_valid(coalesce(nullif(input_request -> 'schema', 'null'), '{}')) then 'its schema says what answers are not checked for'
+    when jsonb_typeof(coalesce(nullif(input_request -> 'metadata', 'null'), '{}')) <> 'object' then 'its metadata is no object'
+    when jsonb_typeof(coalesce(nullif(input_request -> 'expires_in_seconds', 'null'), '1')) <> 'number' then 'its expires_in_seconds is no number'
+    when coalesce((input_request ->> 'expires_in_seconds')::numeric, 1) not between 1 and 7776000
+      then 'its expires_in_seconds is not between 1 and 7776000 (90 days)'
+  end;
+begin
+  if v_problem is not null then
+    raise exception using errcode = '22023', message = 'input_request_invalid',
+      detail = format('The question cannot be asked: %s.', v_problem),
+      hint = 'Send {prompt, request_type?, schema?, required_role?, expires_in_seconds?, on_expiry?, metadata?}; see private.json_matches for what a schema may say.';
+  end if;
+end;
+$$;
+comment on function private.check_input_request(jsonb) is 'Raises 22023 input_request_invalid, with what is wrong, for a question that cannot be asked.';
+revoke execute on function private.check_input_request(jsonb) from public;
+grant execute on function private.check_input_request(jsonb) to service_role;
+
+create function private.keep_checkpoint(task_id uuid, checkpoint jsonb) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  if jsonb_typeof(checkpoint) <> 'object' then
+    raise exception using errcode = '22023', message = 'checkpoint_not_an_object',
+      detail = format('The checkpoint of task %s is %s.', task_id, jsonb_typeof(checkpoint)), hint = 'Send a JSON object, or none.';
+  end if;
+  if pg_column_size(checkpoint) > 1048576 then
+    raise exception using errcode = 'PT413', message = 'checkpoint_too_large',
+      detail = format('The checkpoint of task %s has %s bytes; at most 1048576 are allowed.', task_id, pg_column_size(checkpoint)),
+      hint = 'Keep references instead of contents.';
+  end if;
+  delete from private.task_checkpoints k where k.task_id = keep_checkpoint.task_id;
+  insert into private.task_checkpoints (task_id, checkpoint)
+  select keep_checkpoint.task_id, keep_checkpoint.checkpoint where keep_checkpoint.checkpoint is not null;
+end;
+$$;
+comment on function private.keep_checkpoint(uuid, jsonb) is
+  'Keeps what the last pause of a task wants kept, null for nothing. Errors: 22023 checkpoint_not_an_object, PT413 checkpoint_too_large, 22023 json_not_plain.';
+revoke execute on function private.keep_checkpoint(uuid, jsonb) from public;
+grant execute on function private.keep_checkpoint(uuid, jsonb) to service_role;
+
+create function private.take_pause(task public.tasks, item jsonb) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_question constant jsonb := item -> 'input_request';
+begin
+  perform private.check_input_request(v_question);
+  insert into public.input_requests (
+    organization_slug, task_id, run_id, project_step_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at, expires_at
+  )
+  values (
+    task.organization_slug, task.id, task.lease_token, task.project_step_id,
+    coalesce(v_question ->> 'request_type', 'input'), v_question ->> 'prompt', coalesce(nullif(v_question -> 'schema', 'null'), '{}'),
+    coalesce(v_question ->> 'required_role', 'member'), coalesce(v_question ->> 'on_expiry', 'fail'),
+    coalesce(nullif(v_question -> 'metadata', 'null'), '{}'), private.clock(),
+    private.clock() + make_interval(secs => (v_question ->> 'expires_in_seconds')::double precision)
+  );
+  perform private.keep_checkpoint(task.id, nullif(item -> 'checkpoint', 'null'));
+  perform private.record_usage(jsonb_build_array(item));
+  update public.tasks t
+  set status = 'paused', error_code = null, error_message = null, error_data = null, progress_message = null
+  where t.id = task.id;
+end;
+$$;
+comment on function private.take_pause(public.tasks, jsonb) is
+  'Everything a pause consists of, or nothing: question, checkpoint, usage, run and task in one step. Called with the task''s row locked.';
+revoke execute on function private.take_pause(public.tasks, jsonb) from public;
+grant execute on function private.take_pause(public.tasks, jsonb) to service_role;
+
+create function private.take_pauses(items jsonb) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_item jsonb;
+begin
+  for v_item in select e.item from jsonb_array_elements(items) e (item) loop
+    perform private.take_pause(t, v_item) from public.tasks t where t.id = (v_item ->> 'task_id')::uuid;
+  end loop;
+end;
+$$;
+comment on function private.take_pauses(jsonb) is 'Pauses tasks, one after another: pauses are rare.';
+revoke execute on function private.take_pauses(jsonb) from public;
+grant execute on function private.take_pauses(jsonb) to service_role;
+
+create function public.pause_task(worker_id text, items jsonb) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.take_items(worker_id, 'paused', items);
+$$;
+comment on function public.pause_task(text, jsonb) is
+  'Asks people and lets go of tasks until they answer: items [{task_id, attempt, lease_token, input_request {prompt, request_type?, schema?, required_role?, expires_in_seconds?, on_expiry?, metadata?}, checkpoint?, usage?}]. Returns outcomes; a repeated report answers ok and acts once.';
+revoke execute on function public.pause_task(text, jsonb) from public, anon, authenticated;
+grant execute on function public.pause_task(text, jsonb) to service_role;
+
+-- Going on -----------------------------------------------------------------------------------------------------------
+
+create function private.closed_questions(task_id uuid) returns jsonb
+language sql stable security invoker set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'id', r.id, 'request_type', r.request_type, 'prompt', r.prompt, 'status', r.status, 'response', r.response,
+    'responded_by', r.responded_by, 'responded_at', r.responded_at
+  ) order by r.requested_at, r.id), '[]')
+  from public.input_requests r
+  where r.task_id = closed_questions.task_id and r.status in ('answered', 'expired');
+$$;
+comment on function private.closed_questions(uuid) is
+  'The questions of a task that were answered or expired, oldest first, as claims give them: [{id, request_type, prompt, status, response, responded_by, responded_at}].';
+revoke execute on function private.closed_questions(uuid) from public;
+grant execute on function private.closed_questions(uuid) to service_role;
+
+create function private.checkpoint_of(task_id uuid) returns jsonb
+language sql stable security invoker set search_path = ''
+as $$
+  select k.checkpoint from private.task_checkpoints k where k.task_id = checkpoint_of.task_id;
+$$;
+comment on function private.checkpoint_of(uuid) is 'What the last pause of a task kept; null when there is nothing.';
+revoke execute on function private.checkpoint_of(uuid) from public;
+grant execute on function private.checkpoint_of(uuid) to service_role;
+
+create function private.expire_input_requests() returns void
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_due constant uuid[] := array(
+    select r.id from public.input_requests r
+    where r.status = 'pending' and r.expires_at <= private.clock()
+    order by r.expires_at
+    limit 500
+  );
+  v_tasks uuid[];
+begin
+  if v_due = '{}' then
+    return;
+  end if;
+  -- Tasks before their questions; what somebody is answering or cancelling right now is left for the next call.
+  v_tasks := array(
+    select t.id from public.tasks t
+    where t.id in (select r.task_id from public.input_requests r where r.id = any (v_due))
+    for update of t skip locked
+  );
+  with expired as (
+    update public.input_requests r
+    set status = 'expired'
+    where r.id in (
+      select q.id from public.input_requests q
+      where q.id = any (v_due) and q.status = 'pending' and q.expires_at <= private.clock() and (q.task_id is null or q.task_id = any (v_tasks))
+      for update of q skip locked
+    )
+    returning r.id, r.task_id, r.on_expiry
+  )
+  update public.tasks t
+  set status = case e.on_expiry when 'fail' then 'timeout' else 'pending' end,
+    scheduled_at = case e.on_expiry when 'fail' then t.scheduled_at else private.clock() end,
+    error_code = case e.on_expiry when 'fail' then 'input_expired' end,
+    error_message = case e.on_expiry when 'fail' then 'Nobody answered the question in time.' end,
+    error_data = case e.on_expiry when 'fail' then jsonb_build_object('input_request_id', e.id) end
+  from expired e
+  where t.id = e.task_id and t.status = 'paused';
+end;
+$$;
+comment on function private.expire_input_requests() is
+  'Closes questions whose time is up, at most 500 a call, and moves their tasks on as on_expiry says. Called by the reaper. Locks tasks, then their questions, and waits for nobody.';
+revoke execute on function private.expire_input_requests() from public;
+grant execute on function private.expire_input_requests() to service_role;
+
+-- Answering ----------------------------------------------------------------------------------------------------------
 
 create function private.respond_to_input_request(input_request_id uuid, response jsonb) returns public.input_requests
 language plpgsql volatile security definer set search_path = ''

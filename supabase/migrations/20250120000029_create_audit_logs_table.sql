@@ -52,7 +52,8 @@ declare
 begin
   select jsonb_object_agg(k.key, jsonb_build_array(v_old -> k.key, v_new -> k.key)) into v_changes
   from jsonb_object_keys(v_row) k (key)
-  where k.key <> all (array['updated_at', 'next_run_at', 'last_run_at', 'last_task_id', 'last_used_at']) and v_old -> k.key is distinct from v_new -> k.key;
+  where k.key <> all (array['updated_at', 'next_run_at', 'held_until', 'last_run_at', 'last_task_id', 'last_error', 'last_error_at', 'last_used_at'])
+    and v_old -> k.key is distinct from v_new -> k.key;
   if v_changes is null then
     return null; -- nothing changed
   end if;
@@ -102,7 +103,7 @@ for each row execute function private.audit('name');
 create trigger audit after update of status on public.input_requests
 for each row when (new.status <> 'pending') execute function private.audit('id');
 
-comment on table public.audit_logs is 'Who changed what in tenancy, agents, repositories, credentials, schedules and answers. Outlives the organization.';
+comment on table public.audit_logs is 'Who changed what in tenancy, agents, repositories, credentials, schedules, pauses of queues and answers. Outlives the organization.';
 comment on column public.audit_logs.actor_user_id is 'The signed-in user; null for servers. No foreign key: the entry outlives the account.';
 comment on column public.audit_logs.actor_role is 'Database role: authenticated, service_role, postgres, …';
 comment on column public.audit_logs.changes is '{column: [old, new]}, secrets redacted.';

@@ -6,11 +6,16 @@ from public.agent_conversations c
 where c.status = 'active';
 comment on view public.recent_conversations is 'Active conversations with message_count. Newest first: ?order=last_message_at.desc.nullslast&limit=10.';
 
+-- What selects and orders comes from the narrow table, whose indexes have it; the policy of tasks decides who sees it.
 create view public.active_tasks with (security_invoker = true) as
-select t.*, c.title as conversation_title
-from public.tasks t
-left join public.agent_conversations c on c.id = t.agent_conversation_id
-where t.status in ('pending', 'in_progress', 'paused');
+select t.id, l.organization_slug, l.user_id, t.status, t.attempt, t.max_attempts, t.progress, t.progress_message, t.error_code, t.worker_id,
+  t.lease_token, t.lease_expires_at, t.started_at, t.completed_at, t.paused_at, t.timeout_seconds, t.method, t.agent_slug, t.concurrency_key,
+  t.concurrency_limit, l.priority, t.scheduled_at, t.agent_conversation_id, t.agent_name, t.prompt, t.params, t.response, t.response_metadata,
+  t.evaluation, t.llm_metadata, t.error_message, t.error_data, t.metadata, t.deliverable_type, t.deliverable_metadata, t.backoff, t.idempotency_key,
+  t.parent_task_id, t.project_step_id, t.execution_id, l.created_at, t.updated_at, c.title as conversation_title
+from private.live_tasks l
+join public.tasks t on t.id = l.task_id
+left join public.agent_conversations c on c.id = t.agent_conversation_id;
 comment on view public.active_tasks is 'Tasks that are not finished, with conversation_title. ?order=priority,created_at.';
 
 create view public.agent_activity with (security_invoker = true) as

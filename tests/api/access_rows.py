@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tests.api.access_scene import FORMER, MEMBERS, Kind, Scene
@@ -121,6 +122,22 @@ def participant(scene: Scene, whose: str) -> Json:
 def task(scene: Scene, whose: str) -> Json:
     asked = {"organization_slug": scene.slug, "method": "converse", "prompt": "Hello"}
     return {**asked, "agent_conversation_id": scene.row("agent_conversations", whose)["id"], **agent_slug(scene, whose)}
+
+
+def queue(scene: Scene, whose: str) -> Json:
+    """Return a task in a queue where only this person has any, so that figures by queue are theirs."""
+    method = scene.make("task_methods", "platform")["name"]
+    return scene.insert("tasks", {**task(scene, whose), "method": method, "user_id": scene.user_id(whose)})
+
+
+def dead_letter(scene: Scene, whose: str) -> Json:
+    """Return a task that a worker has claimed and failed."""
+    row, worker = queue(scene, whose), unique("worker")
+    (claimed,) = ok(scene.operator.rpc("claim_tasks", worker_id=worker, methods=[row["method"]]))
+    failure = {"error_code": "internal_error", "error_message": "It broke.", "retryable": False}
+    item = {"task_id": row["id"], "attempt": 1, "lease_token": claimed["lease_token"], **failure}
+    ok(scene.operator.rpc("fail_tasks", worker_id=worker, items=[item]))
+    return {"task_id": row["id"]}
 
 
 def assignment(scene: Scene, whose: str) -> Json:
@@ -258,6 +275,13 @@ KINDS: dict[str, Kind] = {
         lambda *_: {"name": unique("method").replace("-", "_"), "description": "d"}, sets("description"), key=("name",)
     ),
     "workers": Kind(lambda *_: {"id": unique("worker")}, sets("hostname")),
+    "queue_pauses": Kind(
+        lambda scene, whose: {
+            "organization_slug": None if whose == "platform" else scene.slug,
+            "method": scene.make("task_methods", "platform")["name"],
+        },
+        sets("reason"),
+    ),
     "recent_conversations": view("agent_conversations"),
     "active_tasks": view("tasks"),
     "agent_activity": view("tasks", column="agent_slug"),
@@ -265,4 +289,6 @@ KINDS: dict[str, Kind] = {
     "performance_logs": view("runs", name="run_id"),
     "project_progress": view("projects"),
     "organization_usage": unwritable("organization_slug", usage),
+    "queue_health": replace(unwritable("method", queue), columns="organization_slug, method, pending"),
+    "dead_letters": unwritable("task_id", dead_letter),
 }

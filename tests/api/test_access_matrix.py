@@ -93,7 +93,7 @@ def count(scene: Scene, table: str) -> str:
 
 
 # What a member had in the queue ends with the membership.
-ENDED = {("active_tasks", "own", "ex_member")}
+ENDED = {("active_tasks", "own", "ex_member"), ("queue_health", "own", "ex_member")}
 
 
 @pytest.mark.parametrize("cell", cells("read"), ids=str)

@@ -41,6 +41,7 @@ TABLES = (
     "agent_logs",
     "system_logs",
     "audit_logs",
+    "queue_pauses",
     "recent_conversations",
     "active_tasks",
     "agent_activity",
@@ -48,6 +49,8 @@ TABLES = (
     "performance_logs",
     "project_progress",
     "organization_usage",
+    "queue_health",
+    "dead_letters",
 )
 OF_THE_ORGANIZATION = {"agent_versions", "container_resources", "marketplace_integrations", "system_logs"}
 
@@ -302,6 +305,7 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "respond_to_input_request": ("404", "PT404", "input_request_not_found"),
     "restore_agent_version": ("404", "PT404", "version_not_found"),
     "agent_card": ("404", "PT404", "agent_not_found"),
+    "run_schedule": ("404", "PT404", "schedule_not_found"),
     "set_git_credential": ("404", "PT404", "repository_not_found"),
     "set_organization_limits": ("403", "42501", "not_allowed"),
     "set_member_role": ("403", "42501", "not_allowed"),
@@ -314,11 +318,13 @@ def arguments(function: str, attack: Attack, *, existing: bool) -> Json:
     """Return arguments that name the victim's rows, or, all else the same, rows that are not there."""
     slug, agent = (attack.victim.slug, attack.agent) if existing else ("no-such-slug", "no-such-agent")
     question = attack.id("input_requests") if existing else NOWHERE
+    schedule = attack.id("schedules") if existing else NOWHERE
     repository = attack.id("agent_repositories") if existing else NOWHERE
     named: dict[str, Json] = {
         "respond_to_input_request": {"input_request_id": question, "response": "Yes"},
         "restore_agent_version": {"agent_slug": agent, "version": "1.0.0"},
         "agent_card": {"slug": agent},
+        "run_schedule": {"schedule_id": schedule},
         "set_git_credential": {"repository_id": repository, "encrypted_token": "gAAAA" + "y" * 80},
         "set_organization_limits": {"organization_slug": slug, "limits": {"max_agents": 0}},
         "set_member_role": {"organization_slug": slug, "user_id": attack.eve.id, "role": "owner"},

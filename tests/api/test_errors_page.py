@@ -58,7 +58,7 @@ def test_the_page_lists_exactly_the_tokens_that_are_raised_with_their_status() -
 
 def test_the_page_lists_exactly_the_error_codes_of_tasks() -> None:
     listed = {code.strip("`") for code, *_ in table_rows("Why a task failed")}
-    assert listed == {*get_args(ErrorCode), "worker_lost"}
+    assert listed == {*get_args(ErrorCode), "worker_lost", "input_expired"}
     set_by_sql = set(re.findall(r"then '(\w+)' else '(\w+)' end,\s*error_message", SQL)[0])
     assert set_by_sql <= listed
 
@@ -76,6 +76,12 @@ def test_the_page_lists_exactly_what_a_client_may_write(stack: Stack) -> None:
         written[name, "INSERT"], written[name, "UPDATE"] = names(insert), but
     assert {key: columns for key, columns in written.items() if columns} == granted
     assert {names(row[0]).pop() for row in table_rows("What a client may write") if row[3] == "yes"} == deletable
+
+
+def test_the_page_lists_exactly_what_workers_say_of_schedules() -> None:
+    said = set(re.findall(r'error=f"(\w+): ', (ROOT / "workers/schedules.py").read_text()))
+    assert said
+    assert {token.strip("`") for token, *_ in table_rows("Why a schedule makes no task")} == said
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(#([\w-]+)\)", PAGE))

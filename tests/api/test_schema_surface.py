@@ -18,9 +18,11 @@ VIEWS = {
     "active_tasks",
     "agent_activity",
     "agent_metrics",
+    "dead_letters",
     "organization_usage",
     "performance_logs",
     "project_progress",
+    "queue_health",
     "recent_conversations",
 }
 USER_TABLES = VIEWS | {
@@ -47,6 +49,7 @@ USER_TABLES = VIEWS | {
     "project_steps",
     "projects",
     "prompts",
+    "queue_pauses",
     "run_steps",
     "runs",
     "schedules",
@@ -68,15 +71,21 @@ TABLES = USER_TABLES | {"workers"}
 SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "agent_card": {"slug": "none"},
     "cancel_task": {"task_id": NOBODY},
+    "cancel_tasks": {"organization_slug": "none", "status": "pending"},
     "create_deliverable_version": {**VERSION, "content": "text"},
     "create_invitation": {"organization_slug": "none", "email": "nobody@example.com"},
+    "enqueue_tasks": {"tasks": []},
     "organization_active_tasks": {"organization_slug": "none"},
     "organization_conversations": {"organization_slug": "none"},
     "organization_tasks": {"organization_slug": "none"},
+    "pause_queue": {"organization_slug": "none"},
+    "redrive_tasks": {"organization_slug": "none"},
     "remove_member": MEMBER,
     "respond_to_input_request": {"input_request_id": NOBODY, "response": True},
     "restore_agent_version": {"agent_slug": "none", "version": "1.0.0"},
+    "resume_queue": {"organization_slug": "none"},
     "retry_task": {"task_id": NOBODY},
+    "run_schedule": {"schedule_id": NOBODY},
     "set_current_deliverable_version": {**VERSION, "version_number": 1},
     "set_git_credential": {"repository_id": NOBODY, "encrypted_token": "gAAAA" + "x" * 80},
     "set_member_role": {**MEMBER, "role": "member"},
@@ -90,11 +99,14 @@ USER_FUNCTIONS: dict[str, dict[str, Any]] = {
 }
 WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "add_task_events": ITEMS,
+    "claim_schedules": {"worker_id": "w"},
     "claim_tasks": {"worker_id": "w"},
     "complete_tasks": ITEMS,
     "exchange_work": {"worker_id": "w", "request_id": NOBODY},
     "fail_tasks": ITEMS,
+    "fire_schedules": ITEMS,
     "heartbeat_tasks": ITEMS,
+    "pause_task": ITEMS,
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
     "stop_worker": {"worker_id": "w"},
@@ -125,7 +137,7 @@ def test_no_schema_but_public_is_served(schema: str, tenant: Tenant, operator: C
             assert_refused(answer, 406, "PGRST106", "The schema must be one of the following: public")
 
 
-@pytest.mark.parametrize("name", ["worker_requests", "maintenance", "schema_migrations"])
+@pytest.mark.parametrize("name", ["worker_requests", "task_checkpoints", "maintenance", "schema_migrations"])
 def test_tables_of_the_inside_are_not_served(name: str, operator: Caller) -> None:
     assert_refused(operator.get(name), 404, "42P01", f'relation "public.{name}" does not exist')
 

@@ -26,7 +26,7 @@ NEVER_WRITTEN = {
     " created_at updated_at",
     "task_assignments": "id assigned_by created_at updated_at",
     "task_comments": "id user_id created_at updated_at",
-    "schedules": "id user_id next_run_at last_run_at last_task_id created_at updated_at",
+    "schedules": "id user_id next_run_at held_until last_run_at last_task_id last_error last_error_at created_at updated_at",
     "projects": "status current_step_id error_details hierarchy_level subproject_count created_at updated_at",
     "workflows": "id created_by created_at updated_at",
     "workflow_executions": "id organization_slug agent_slug created_by status status_message started_at completed_at"
@@ -45,6 +45,7 @@ NEVER_WRITTEN = {
         "orchestrator_agents",
         "project_steps",
         "prompts",
+        "queue_pauses",
         "run_steps",
         "system_logs",
         "workflow_data",
@@ -68,7 +69,6 @@ NAMED_INDEXES = {
     "organizations": "name created_at settings",
     "agent_conversations": "idx_conversations_user_recent",
     "messages": "idx_messages_conversation_time",
-    "tasks": "idx_tasks_user_status",
     "organization_members": "idx_org_members_user_id",
 }
 
@@ -76,17 +76,23 @@ MEMBER_RPCS = {
     "accept_invitation": {"authenticated"},
     "agent_card": {"authenticated", "service_role"},
     "cancel_task": {"authenticated", "service_role"},
+    "cancel_tasks": {"authenticated", "service_role"},
     "create_deliverable_version": {"authenticated", "service_role"},
     "create_invitation": {"authenticated", "service_role"},
     "create_organization": {"authenticated"},
+    "enqueue_tasks": {"authenticated", "service_role"},
     "leave_organization": {"authenticated"},
     "organization_active_tasks": {"authenticated", "service_role"},
     "organization_conversations": {"authenticated", "service_role"},
     "organization_tasks": {"authenticated", "service_role"},
+    "pause_queue": {"authenticated", "service_role"},
+    "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
     "respond_to_input_request": {"authenticated", "service_role"},
     "restore_agent_version": {"authenticated", "service_role"},
+    "resume_queue": {"authenticated", "service_role"},
     "retry_task": {"authenticated", "service_role"},
+    "run_schedule": {"authenticated", "service_role"},
     "set_current_deliverable_version": {"authenticated", "service_role"},
     "set_git_credential": {"authenticated", "service_role"},
     "set_member_role": {"authenticated", "service_role"},
@@ -96,11 +102,14 @@ WORKER_RPCS = {
     name: {"service_role"}
     for name in (
         "add_task_events",
+        "claim_schedules",
         "claim_tasks",
         "complete_tasks",
         "exchange_work",
         "fail_tasks",
+        "fire_schedules",
         "heartbeat_tasks",
+        "pause_task",
         "register_worker",
         "release_tasks",
         "stop_worker",
@@ -278,6 +287,7 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
         " and has_function_privilege('authenticated', oid, 'execute')"
     )
     invokers = {"leave_organization", "remove_member", "set_member_role", "agent_card", "restore_agent_version"}
+    invokers |= {"enqueue_tasks"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership"}
     helpers = {

@@ -10,7 +10,7 @@ from tests.database.kit import Row, Tenant, Worker, World, in_parallel, item, re
 TASK_KEYS = {
     *("id", "organization_slug", "user_id", "method", "prompt", "params", "deliverable_type", "deliverable_metadata"),
     *("timeout_seconds", "attempt", "max_attempts", "agent_conversation_id", "agent_slug", "agent_name", "metadata"),
-    *("priority", "created_at"),
+    *("priority", "created_at", "queue_seconds"),
 }
 AGENT_KEYS = {
     *("slug", "name", "description", "version", "agent_type", "context", "io_schema", "capabilities", "endpoint"),
@@ -32,7 +32,10 @@ def test_a_claim_gives_the_task_its_agent_and_a_lease(tenant: Tenant, worker: Wo
     task_id = tenant.task(params={"tone": "calm"}, deliverable_metadata={"a": 1}, metadata={"b": 2})
     lease = worker.claim_one(tenant, lease_seconds=60)
     task = tenant.read(task_id)
-    assert set(lease) == {"task", "agent", "attempt", "lease_token", "lease_expires_at", "run_id", "history"}
+    assert set(lease) == {"task", "agent", "attempt", "lease_token", "lease_expires_at", "run_id", "history"} | {
+        "input",
+        "checkpoint",
+    }
     assert set(lease["task"]) == TASK_KEYS
     assert set(lease["agent"]) == AGENT_KEYS
     assert (lease["task"]["params"], lease["task"]["prompt"]) == ({"tone": "calm"}, "Write.")

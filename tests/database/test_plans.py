@@ -48,6 +48,7 @@ select case when n > 5 then pg_temp.organization(n) else 'plan-101' end,
   now() - (case when n > 5 then n else 30000 end) * interval '1 second', now() - n * interval '1 second',
   case when n % 7 > 0 then now() end, case when n % 7 = 0 then 0 else 100 end
 from generate_series(1, 20000) n;
+select private.rebuild_live_tasks();
 insert into public.projects (id, organization_slug, user_id, conversation_id, created_at)
 select md5('project-' || n)::uuid, pg_temp.organization(n), pg_temp.person(n), md5('conversation-' || n)::uuid,
   now() - n * interval '1 minute'
@@ -155,27 +156,31 @@ def test_a_newcomer_does_not_walk_over_everybodys_tasks(full: Connection) -> Non
     assert sum(node.rows for node in nodes if node.relation == "tasks") <= 50, nodes
 
 
-# What private.pick_tasks asks for each organization, and private.organizations_with_work for the next one.
+# What private.pick_tasks asks for each queue, and private.queues_with_work for the next one.
 CLAIM = """
-  select t.id, t.priority, t.scheduled_at from public.tasks t
-  where t.organization_slug = 'plan-1' and t.status = 'pending' and t.scheduled_at <= private.clock()
-  order by t.priority, t.scheduled_at limit 10"""
+  select l.task_id from private.live_tasks l
+  where l.state = 'pending' and l.organization_slug = 'plan-1' and l.method = 'process'
+  order by l.priority, l.scheduled_at, l.ticket limit 10"""
 NEXT = """
-  select t.organization_slug from public.tasks t
-  where t.status = 'pending' and t.organization_slug > 'plan-5' order by t.organization_slug limit 1"""
+  select l.organization_slug, l.method from private.live_tasks l
+  where l.state = 'pending' and (l.organization_slug, l.method) > ('plan-5', 'process')
+  order by l.organization_slug, l.method limit 1"""
 
 
-@pytest.mark.parametrize("query", [CLAIM, NEXT], ids=["tasks of an organization", "next organization"])
+@pytest.mark.parametrize("query", [CLAIM, NEXT], ids=["tasks of a queue", "next queue"])
 def test_a_claim_walks_the_index_of_what_is_claimable(full: Connection, query: str) -> None:
     returned, nodes = explain(full, query)
-    assert [node.index for node in nodes if node.relation == "tasks"] == ["tasks_claimable_idx"]
-    assert sum(node.rows for node in nodes) <= returned
+    assert [node.index for node in nodes if node.relation == "live_tasks"] == ["live_tasks_pending_idx"]
+    assert sum(node.rows for node in nodes) <= 2 * returned
 
 
 def test_claiming_uses_that_index_and_reads_no_table_whole(full: Connection) -> None:
-    reads = "select seq_tup_read as count from pg_stat_xact_user_tables where relid = 'public.tasks'::regclass"
-    scans_of = "select pg_stat_get_xact_numscans('public.tasks_claimable_idx'::regclass) as count"
-    claim = "select jsonb_array_length(public.claim_tasks('plan-worker', 50, organizations => %s)) as count"
+    reads = (
+        "select sum(seq_tup_read) as count from pg_stat_xact_user_tables"
+        " where relname in ('tasks', 'live_tasks', 'runs', 'task_events')"
+    )
+    scans_of = "select pg_stat_get_xact_numscans('private.live_tasks_pending_idx'::regclass) as count"
+    claim = "select json_array_length(public.claim_tasks('plan-worker', 50, organizations => %s)) as count"
     with full.transaction(force_rollback=True):
         before = count(full, reads), count(full, scans_of)
         assert count(full, claim, ["plan-1", "plan-20"]) == 50

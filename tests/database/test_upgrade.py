@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from psycopg import sql
 
-from localstack import instance, migrations
+from localstack import migrations
 from localstack.instance import Instance
-from localstack.paths import LIB, ROOT, STATE
+from localstack.paths import ROOT
 from tests.database.kit import AGENT, Connection, adapt, connect
+from tests.database.scratch import FILES, apply, instance_of, scratch_database
 from tests.stack import Stack
 
-FILES = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
 FIRST = 16  # the state that has data first: tenants, agents, conversations, tasks and runs
 USER = str(uuid.uuid5(uuid.NAMESPACE_URL, "upgrade"))
-# What Auth makes; bootstrap.sql leaves its tables to it.
-AUTH = """
-create table auth.users (
-  id uuid primary key, email text, email_confirmed_at timestamptz, last_sign_in_at timestamptz, raw_user_meta_data jsonb
-);
-grant all on auth.users to postgres;
-"""
 ROWS: dict[str, dict[str, object]] = {
     "organizations": {"slug": "upgrade", "name": "U", "settings": {"limits": {"max_agents": 5}}},
     "organization_members": {"organization_slug": "upgrade", "user_id": USER, "role": "owner"},
@@ -48,36 +37,13 @@ ROWS: dict[str, dict[str, object]] = {
 
 @pytest.fixture(scope="module")
 def here(stack: Stack) -> Instance:
-    """Give the instance that the tests run on: the one with this database's port."""
-    port = urlsplit(stack.database_url).port
-    found = [instance.load(path.parent.name) for path in STATE.glob("*/instance.json")]
-    (one,) = [candidate for candidate in found if candidate and candidate.ports.database == port]
-    return one
+    return instance_of(stack)
 
 
 @pytest.fixture(scope="module")
 def scratch(here: Instance) -> Iterator[str]:
-    """Give the address, as postgres, of an empty database with what Supabase gives."""
-    name = f"upgrade_{os.getpid()}"
-
-    def address(user: str) -> str:
-        return f"{here.database_url(user).rpartition('/')[0]}/{name}"
-
-    with connect(here.database_url("supabase_admin")) as admin:
-        admin.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(name)))
-        try:
-            with psycopg.connect(address("supabase_admin"), autocommit=True) as inside:
-                text = (LIB / "bootstrap.sql").read_text().replace("database postgres", f"database {name}")
-                inside.execute(text.encode())
-                inside.execute(AUTH)
-            yield address("postgres")
-        finally:
-            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
-
-
-def apply(connection: Connection, file: Path) -> None:
-    with connection.transaction():
-        connection.execute(file.read_text().encode())
+    with scratch_database(here, "upgrade") as address:
+        yield address
 
 
 def insert(connection: Connection, table: str, row: dict[str, object]) -> None:

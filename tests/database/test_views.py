@@ -18,6 +18,8 @@ VIEWS = (
     "agent_metrics",
     "performance_logs",
     "organization_usage",
+    "queue_health",
+    "dead_letters",
 )
 
 

@@ -6,20 +6,25 @@ It is called from the exchange's thread and looked at from the test's, so everyt
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.unit.fake_schedules import FakeSchedules
 from workers.backend import Backend, ExchangeRequest
-from workers.contract import ExchangeAnswer, parse_answer
+from workers.contract import ExchangeAnswer
 from workers.errors import BackendError, BackendUnavailable
+from workers.parsing import parse_answer
 
-FINAL = frozenset({"completed", "failed", "timeout", "cancelled"})
-ENDING = {"completed": "completed", "failed": "failed", "released": "released"}
+
+async def _at_once(_request: ExchangeRequest) -> None:
+    """Wait for nothing."""
+    await asyncio.sleep(0)
 
 
 @dataclass
@@ -37,12 +42,15 @@ class FakeTask:
     writes: list[float] = field(default_factory=list)
     progress: list[int] = field(default_factory=list)
     completions: int = 0
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    checkpoint: dict[str, Any] | None = None
 
 
-class FakeBackend:
+class FakeBackend(FakeSchedules):
     """See the module."""
 
     def __init__(self, next_poll_ms: int = 50) -> None:
+        super().__init__()
         self.next_poll_ms = next_poll_ms
         self.lock = threading.RLock()
         self.tasks: dict[str, FakeTask] = {}
@@ -54,7 +62,12 @@ class FakeBackend:
         self.before: Callable[[ExchangeRequest], BackendError | None] = lambda _request: None
         self.after: Callable[[ExchangeRequest], BackendError | None] = lambda _request: None
         self.refuse_item: Callable[[str, Mapping[str, Any]], str | None] = lambda _kind, _item: None
-        self.latency = 0.0
+        # Whether the row of an item's task is locked by somebody else just now.
+        self.busy: Callable[[str, Mapping[str, Any]], bool] = lambda _kind, _item: False
+        # Awaited before a request acts and before its answer is given out: what they wait for, the request waits for.
+        self.on_the_way: Callable[[ExchangeRequest], Awaitable[None]] = _at_once
+        self.on_the_way_back: Callable[[ExchangeRequest], Awaitable[None]] = _at_once
+        self.most_held = 0  # How many leases a worker held at most, at the end of an exchange.
         self._answers: dict[tuple[str, str], dict[str, Any]] = {}
         self._cancelled: set[str] = set()
 
@@ -84,6 +97,13 @@ class FakeBackend:
             task.lease_token = None
             self._cancelled.add(task.id)
 
+    def answer(self, task: FakeTask, response: Any) -> None:
+        """Answer the question that a paused task waits for."""
+        with self.lock:
+            told = {"id": str(uuid.uuid4()), "request_type": "input", "prompt": "?", "status": "answered"}
+            task.questions.append({**told, "response": response, "responded_by": None, "responded_at": None})
+            task.status = "pending"
+
     def take_away(self, task: FakeTask) -> None:
         """Let the lease end as the reaper would, with nobody else taking the task."""
         with self.lock:
@@ -97,20 +117,22 @@ class FakeBackend:
     # The contract.
 
     async def register_worker(self, worker_id: str, info: Mapping[str, Any]) -> None:
-        self._may_act(ExchangeRequest(request_id=worker_id, report={}, max_tasks=0, lease_seconds=0))
+        self._may_act(ExchangeRequest(request_id=worker_id, report=b"{}", max_tasks=0, lease_seconds=0))
         self.registered.append(info)
 
     async def stop_worker(self, worker_id: str) -> None:
+        self._may_act(ExchangeRequest(request_id=worker_id, report=b"{}", max_tasks=0, lease_seconds=0))
         self.stopped.append(worker_id)
 
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
-        await asyncio.sleep(self.latency)
+        await self.on_the_way(request)
         self._may_act(request)
         answer = self.exchange_now(worker_id, request)
+        await self.on_the_way_back(request)
         error = self.after(request)
         if error is not None:
             raise error
-        return parse_answer(answer)
+        return parse_answer(json.dumps(answer).encode())
 
     def exchange_now(self, worker_id: str, request: ExchangeRequest) -> dict[str, Any]:
         """Act once per request id and return the answer as JSON."""
@@ -135,9 +157,10 @@ class FakeBackend:
             ("events", "event"),
             ("completed", "completed"),
             ("failed", "failed"),
+            ("paused", "paused"),
             ("released", "released"),
         ):
-            for item in request.report.get(kind, []):
+            for item in report_of(request).get(kind, []):
                 detail = self.refuse_item(kind, item)
                 word = "invalid" if detail else self._apply(kind, item, request.lease_seconds)
                 outcomes.append(
@@ -145,16 +168,22 @@ class FakeBackend:
                 )
         cancel = [task_id for task_id in self._cancelled if self.tasks[task_id].worker_id == worker_id]
         self._cancelled.difference_update(cancel)
+        tasks = self._claim(worker_id, request)
+        held = sum(task.lease_token is not None and task.worker_id == worker_id for task in self.tasks.values())
+        self.most_held = max(self.most_held, held)
         return {
-            "tasks": self._claim(worker_id, request),
+            "tasks": tasks,
             "outcomes": outcomes,
             "cancel": cancel,
             "next_poll_ms": self.next_poll_ms,
+            "schedules_due": self.schedules_due,
             "a_key_of_a_later_version": True,
         }
 
     def _apply(self, kind: str, item: Mapping[str, Any], lease_seconds: int) -> str:
         task = self.tasks[item["task_id"]]
+        if self.busy(kind, item):
+            return "busy"
         if task.status == "cancelled":
             return "cancelled"
         if task.lease_token is None or (task.attempt, task.lease_token) != (item["attempt"], item["lease_token"]):
@@ -178,6 +207,10 @@ class FakeBackend:
         if kind == "released":
             task.status = "pending"
             task.attempt -= 1
+        elif kind == "paused":
+            task.status = "paused"
+            task.attempt -= 1
+            task.checkpoint = item.get("checkpoint")
         elif kind == "completed":
             task.status = "completed"
             task.completions += 1
@@ -213,9 +246,17 @@ class FakeBackend:
                     "lease_expires_at": "2025-01-01T00:00:00+00:00",
                     "run_id": str(uuid.uuid4()),
                     "history": [],
+                    "input": task.questions,
+                    "checkpoint": task.checkpoint,
                 }
             )
         return claimed
+
+
+def report_of(request: ExchangeRequest) -> dict[str, list[dict[str, Any]]]:
+    """Return the report that a request carries."""
+    report: dict[str, list[dict[str, Any]]] = json.loads(request.report)
+    return report
 
 
 def away(request: ExchangeRequest) -> BackendError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ def answer_with(backend: FakeBackend, seen: Seen) -> Reply:
     elif function == "stop_worker":
         backend.stopped.append(worker_id)
     elif function == "exchange_work":
+        body["report"] = json.dumps(body["report"]).encode()
         return json_reply(backend.exchange_now(worker_id, ExchangeRequest(**body)))
     else:
         return json_reply({"code": "PGRST202", "message": "Could not find the function"}, 404)

@@ -14,13 +14,16 @@ from workers.backend import Backend
 ROOT = Path(workers.__file__).parent
 # The lowest layer first; a module imports only from lower layers or from its own.
 LAYERS = (
-    {"ledger", "clean", "backoff", "lenient"},
+    {"ledger", "questions", "clean", "backoff", "lenient"},
     {"errors"},
     {"contract", "settings", "schema_check"},
-    {"deliverable", "reports", "logs", "backend"},
-    {"ports", "job", "agents"},
-    {"handlers", "exchange"},
-    {"runner"},
+    {"parsing", "packing", "cron"},
+    {"schedules"},
+    {"lanes", "polls", "line"},
+    {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
+    {"ports", "job", "agents", "flights"},
+    {"handlers", "answers", "departure", "exchange", "metrics"},
+    {"runner", "metrics_server"},
     {"worker"},
     {"__main__"},
 )
@@ -79,7 +82,10 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("anthropic", {"agents"}),
         ("openai", {"agents"}),
         ("jsonschema", {"schema_check"}),
+        ("cronsim", {"cron", "schedules"}),
         ("dotenv", {"settings"}),
+        ("psycopg", {"wakeup"}),
+        ("prometheus_client", {"metrics", "metrics_server"}),
     ],
 )
 def test_a_foreign_package_is_known_in_one_place(package: str, homes: set[str]) -> None:
@@ -109,7 +115,7 @@ def test_modules_and_functions_stay_short() -> None:
 
 def test_the_fake_backend_has_the_signatures_of_the_real_one() -> None:
     methods = [name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")]
-    assert methods == ["exchange_work", "register_worker", "stop_worker"]
+    assert methods == ["claim_schedules", "exchange_work", "fire_schedules", "register_worker", "stop_worker"]
     for name in methods:
         real, fake = getattr(Backend, name), getattr(FakeBackend, name)
         assert inspect.signature(fake) == inspect.signature(real)

@@ -22,7 +22,7 @@ from workers.errors import (
 )
 
 REQUEST = ExchangeRequest(
-    request_id="7d444840-9dc0-11d1-b245-5ffdce74fad2", report={}, max_tasks=2, lease_seconds=30, methods=("process",)
+    request_id="7d444840-9dc0-11d1-b245-5ffdce74fad2", report=b"{}", max_tasks=2, lease_seconds=30, methods=("process",)
 )
 REQUEST_ALL = replace(REQUEST, methods=None)
 

@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 
-from tests.unit.fake_backend import FakeBackend, away
+from tests.unit.fake_backend import FakeBackend, away, report_of
 from tests.unit.helpers import echo, running, until
 from workers.backend import ExchangeRequest
 from workers.contract import Completion
@@ -49,7 +49,7 @@ async def test_a_result_travels_with_the_next_claim() -> None:
     tasks = [backend.add_task() for _ in range(6)]
     async with running(backend, concurrency=2):
         await until(lambda: all(task.status == "completed" for task in tasks))
-    both = [request for request in backend.requests if request.report.get("completed") and request.max_tasks]
+    both = [request for request in backend.requests if report_of(request).get("completed") and request.max_tasks]
     assert len(both) >= 2
 
 
@@ -121,7 +121,7 @@ async def test_an_attempt_that_is_lost_is_stopped_and_says_nothing_more() -> Non
         await asyncio.wait_for(stopped.wait(), 5)
         seen = len(backend.requests)
         await until(lambda: len(backend.requests) > seen + 2)
-    after = [request for request in backend.requests[seen:] if any(request.report.values())]
+    after = [request for request in backend.requests[seen:] if any(report_of(request).values())]
     assert after == []
 
 
@@ -330,7 +330,7 @@ async def test_one_item_that_the_database_refuses_a_whole_exchange_for_does_not_
     good = [backend.add_task() for _ in range(5)]
 
     def refuse(request: ExchangeRequest) -> BackendError | None:
-        poisoned = any(item["response"] == "poison" for item in request.report.get("completed", []))
+        poisoned = any(item["response"] == "poison" for item in report_of(request).get("completed", []))
         return BackendRejected("invalid_input") if poisoned else None
 
     backend.before = refuse
@@ -345,7 +345,7 @@ async def test_large_reports_are_split_and_arrive_whole() -> None:
     tasks = [backend.add_task(prompt="x" * 1000) for _ in range(12)]
     async with running(backend, concurrency=12, max_bytes=3500):
         await until(lambda: all(task.status == "completed" for task in tasks))
-    sizes = [len(json.dumps(request.report)) for request in backend.requests]
+    sizes = [len(request.report) for request in backend.requests]
     assert max(sizes) < 5000
     assert all(task.completions == 1 for task in tasks)
 

@@ -17,13 +17,13 @@ from workers.contract import (
     Deliverable,
     Lease,
     ReportItem,
-    build_report,
     completed,
     failed,
-    parse_answer,
 )
 from workers.errors import AnswerUnreadable, SettingsError, TaskFailure
 from workers.ledger import UsageRow
+from workers.packing import build_report, encode_json, pack
+from workers.parsing import parse_answer
 from workers.settings import Settings, load_settings, read_environment
 
 ENV = {"SUPABASE_URL": "http://127.0.0.1:6010", "SUPABASE_SERVICE_ROLE_KEY": "the-key"}
@@ -97,7 +97,7 @@ def test_a_full_completion_has_the_form_of_the_contract() -> None:
             usage=[UsageRow("p", "m", 1, 2, 0, None, None)],
         ),
     )
-    report = build_report([ReportItem("heartbeats", LEASE, {"progress": 5}), item])
+    report = json.loads(build_report([pack(ReportItem("heartbeats", LEASE, {"progress": 5})), pack(item)]))
     fence = {"task_id": "t1", "attempt": 2, "lease_token": "token"}
     assert report["heartbeats"] == [{**fence, "progress": 5}]
     body = report["completed"][0]
@@ -123,7 +123,33 @@ def test_a_failure_without_extras_says_only_what_it_must() -> None:
 )
 def test_an_answer_in_another_form_is_unreadable(raw: object) -> None:
     with pytest.raises(AnswerUnreadable):
-        parse_answer(raw)
+        parse_answer(json.dumps(raw).encode())
+
+
+def test_an_answer_may_leave_out_what_there_is_none_of_and_add_what_nobody_knows() -> None:
+    answer = parse_answer(b'{"tasks": null, "outcomes": null, "cancel": ["t1"], "later": {"a": 1}}')
+    assert (answer.tasks, answer.outcomes, answer.cancel, answer.unreadable) == ((), (), ("t1",), ())
+
+
+class Unknown:
+    def __str__(self) -> str:
+        return "an object of ours"
+
+
+def test_what_an_agent_said_is_encoded_whatever_it_is() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    said = {"nul": "a\x00b", "half": "\ud800", "odd": Unknown(), "endless": float("inf"), 1: (1, 2), "deep": deep}
+    assert len(encode_json(said)) < 1000
+    said.pop("deep")
+    expected = {"nul": "a\ufffdb", "half": "\ufffd", "odd": "an object of ours", "endless": None, "1": [1, 2]}
+    assert json.loads(encode_json(said)) == expected
+
+
+@given(ANY_JSON)
+def test_what_is_encoded_is_what_was_cleaned(value: Any) -> None:
+    assert json.loads(encode_json(value)) == json.loads(json.dumps(clean_json(value)))
 
 
 # Settings.
@@ -172,7 +198,9 @@ def test_gemini_api_key_serves_for_google() -> None:
 
 
 def test_settings_never_show_a_key_and_cannot_be_changed() -> None:
-    settings: Settings = load_settings({**ENV, "ANTHROPIC_API_KEY": "sk-secret"})
+    secrets = {"ANTHROPIC_API_KEY": "sk-secret", "DATABASE_URL": "postgresql://postgres:sk-secret@db/postgres"}
+    settings: Settings = load_settings({**ENV, **secrets})
+    assert settings.database_url == secrets["DATABASE_URL"]
     assert "the-key" not in repr(settings)
     assert "sk-secret" not in repr(settings)
     with pytest.raises(AttributeError):

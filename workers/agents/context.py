@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_ai import Agent, StructuredDict, ToolOutput
+from pydantic_ai import Agent, DeferredToolRequests, StructuredDict, ToolOutput
 from pydantic_ai.exceptions import AgentRunError, UserError
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models import Model
+from pydantic_ai.run import AgentRunResult
 from pydantic_ai.usage import RunUsage
 
+from workers.agents.ask import Resumed, ask_person, pause, resume
 from workers.agents.documents import (
     check_output,
     is_object_schema,
@@ -20,7 +22,7 @@ from workers.agents.documents import (
     text_of,
     title_of,
 )
-from workers.agents.live import MODEL_CALLED, LiveAnswer
+from workers.agents.live import ANSWER_TOOL, MODEL_CALLED, LiveAnswer
 from workers.agents.llm_config import LlmConfig, read_llm_config
 from workers.agents.offline import OFFLINE, OfflineBrief, estimate_tokens, offline_model
 from workers.agents.prompts import render_history, render_prompt
@@ -43,14 +45,16 @@ class ContextAgents:
         self._offline_seconds = offline_seconds
 
     async def run(self, claimed: ClaimedTask, agent: AgentRow, reporter: Reporter) -> AgentResult:
-        """Run one attempt: one request to the model, streamed.
+        """Run one attempt: one request to the model, streamed; after a question to a person, the next one.
 
         Raises:
+            InputNeeded: the model asks a person; with the usage of the request.
             TaskFailure: with the usage of the request, if there was one.
         """
         config = read_llm_config(agent.llm_config)
+        resumed = resume(claimed, config.ask_person)
         model = await self._model(claimed, agent, config)
-        call = _Call(claimed, agent, config, model, self._offline_seconds is not None)
+        call = _Call(claimed, agent, config, model, resumed, self._offline_seconds is not None)
         reporter.progress(_PROMPT_READY, "Prompt ready")
         started = time.monotonic()
         try:
@@ -96,36 +100,54 @@ class _Call:
     agent: AgentRow
     config: LlmConfig
     model: Model
+    resumed: Resumed | None
     offline: bool
     usage: RunUsage = field(default_factory=RunUsage)
     sent: bool = False
 
     async def answer(self, reporter: Reporter, started: float) -> AgentResult:
+        """Make the request and return what came of it.
+
+        Raises:
+            InputNeeded: the model asks a person.
+            TaskFailure: there is no answer, or not the one that was asked for.
+        """
         schema = schema_of(self.agent, "output")
         structured = schema is not None and is_object_schema(schema) and plain_text_property(schema) is None
-        runner: Agent[None, Any] = Agent(
-            self.model,
-            output_type=ToolOutput(StructuredDict(schema or {}), name="answer") if structured else str,
-            # Not system_prompt: that one is left out as soon as there is a history.
-            instructions=self.agent.context or None,
-            retries=0,
-        )
         reporter.progress(MODEL_CALLED, f"{'Offline model' if self.offline else self.config.model} called")
-        output, response = await self._stream(runner, LiveAnswer(reporter, structured))
-        reason = "stop" if self.offline else response.finish_reason
+        runner = self._runner(ToolOutput(StructuredDict(schema or {}), name=ANSWER_TOOL) if structured else str)
+        result = await self._stream(runner, LiveAnswer(reporter, structured))
+        reason = "stop" if self.offline else result.response.finish_reason
         if reason == "content_filter":
             raise refused(self.config.provider)
         if reason is None:
             raise TaskFailure(
                 "provider_unavailable", f"The answer of {self.config.provider} broke off.", retryable=True
             )
+        if isinstance(result.output, DeferredToolRequests) and self.config.ask_person is not None:
+            raise pause(result.output, result.all_messages(), self.config.ask_person, self.usage_rows())
         metadata = self._llm_metadata(reason, time.monotonic() - started)
-        return self._result(output, schema, metadata)
+        return self._result(result.output, schema, metadata)
 
-    async def _stream(self, runner: Agent[None, Any], live: LiveAnswer) -> tuple[Any, ModelResponse]:
-        prompt = render_prompt(self.claimed.task.prompt, self.claimed.task.params)
-        history = render_history(self.claimed.history)
-        async with runner.iter(prompt, message_history=history, model_settings=self.config.settings) as run:
+    def _runner(self, output: Any) -> Agent[None, Any]:
+        asks = self.config.ask_person is not None
+        return Agent(
+            self.model,
+            output_type=[output, DeferredToolRequests] if asks else output,
+            tools=[ask_person] if asks else [],
+            # Not system_prompt: that one is left out as soon as there is a history.
+            instructions=self.agent.context or None,
+            retries=0,
+        )
+
+    async def _stream(self, runner: Agent[None, Any], live: LiveAnswer) -> AgentRunResult[Any]:
+        prompt: str | None = render_prompt(self.claimed.task.prompt, self.claimed.task.params)
+        history, results = render_history(self.claimed.history), None
+        if self.resumed is not None:
+            prompt, history, results = None, self.resumed.messages, self.resumed.results
+        async with runner.iter(
+            prompt, message_history=history, deferred_tool_results=results, model_settings=self.config.settings
+        ) as run:
             async for node in run:
                 if not Agent.is_model_request_node(node):
                     continue
@@ -140,11 +162,12 @@ class _Call:
                 raise RuntimeError("the run ended without a result")
             self.usage = self._estimated(run.result.response) if self.offline else run.usage
             live.flush()
-            return run.result.output, run.result.response
+            return run.result
 
     def _estimated(self, response: ModelResponse) -> RunUsage:
         """Return about what a language model would have counted."""
         asked = [self.agent.context, self.claimed.task.prompt, *(turn.content for turn in self.claimed.history)]
+        asked += [str(told) for told in self.resumed.results.calls.values()] if self.resumed else []
         written = [part.content if isinstance(part, TextPart) else str(part) for part in response.parts]
         return RunUsage(input_tokens=estimate_tokens(*asked), output_tokens=estimate_tokens(*written), requests=1)
 

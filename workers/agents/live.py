@@ -8,6 +8,7 @@ import time
 
 import pydantic_core
 from pydantic_ai.messages import (
+    ModelResponsePart,
     PartDeltaEvent,
     PartStartEvent,
     TextPart,
@@ -20,6 +21,8 @@ from workers.agents.documents import TEXT_PROPERTIES
 from workers.agents.result import MAX_RESPONSE_CHARS, Reporter
 from workers.errors import TaskFailure
 
+# The tool by which a model gives a structured answer.
+ANSWER_TOOL = "answer"
 MODEL_CALLED, ALMOST_DONE = 50.0, 95.0
 # The length of an answer at which the bar has covered 63 % of the way from "called" to "almost done".
 _TYPICAL_CHARS = 2500.0
@@ -32,6 +35,7 @@ class LiveAnswer:
     def __init__(self, reporter: Reporter, structured: bool) -> None:
         self._reporter = reporter
         self._structured = structured
+        self._answers: set[int] = set()  # Which parts of the response are the answer.
         self._chars = 0
         self._json: list[str] = []
         self._shown = ""
@@ -43,20 +47,33 @@ class LiveAnswer:
         Raises:
             TaskFailure: response_too_large.
         """
+        if not isinstance(event, PartStartEvent | PartDeltaEvent):
+            return
+        if isinstance(event, PartStartEvent) and self._is_answer(event.part):
+            self._answers.add(event.index)
         text = _text_of_event(event)
         if not text:
             return
         self._chars += len(text)
         if self._chars > MAX_RESPONSE_CHARS:
             raise TaskFailure("response_too_large", f"The answer is longer than {MAX_RESPONSE_CHARS} characters.")
-        if self._structured:
-            self._json.append(text)
-            if time.monotonic() - self._parsed_at >= _MIN_SECONDS_BETWEEN_PARSES:
-                self.flush()
-        else:
-            self._reporter.partial(text)
+        if event.index in self._answers:
+            self._show(text)
         share = 1 - math.exp(-self._chars / _TYPICAL_CHARS)
         self._reporter.progress(math.floor(MODEL_CALLED + (ALMOST_DONE - MODEL_CALLED) * share), "Writing")
+
+    def _is_answer(self, part: ModelResponsePart) -> bool:
+        if self._structured:
+            return isinstance(part, ToolCallPart) and part.tool_name == ANSWER_TOOL
+        return isinstance(part, TextPart)
+
+    def _show(self, text: str) -> None:
+        if not self._structured:
+            self._reporter.partial(text)
+            return
+        self._json.append(text)
+        if time.monotonic() - self._parsed_at >= _MIN_SECONDS_BETWEEN_PARSES:
+            self.flush()
 
     def flush(self) -> None:
         """Show what a structured answer's text property has grown by."""
@@ -76,7 +93,7 @@ class LiveAnswer:
             self._shown = text
 
 
-def _text_of_event(event: object) -> str:
+def _text_of_event(event: PartStartEvent | PartDeltaEvent) -> str:
     match event:
         case PartStartEvent(part=TextPart(content=text)):
             return text

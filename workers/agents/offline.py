@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_ai.messages import ModelMessage
+from pydantic_ai.messages import ModelMessage, ToolReturnPart
 from pydantic_ai.models import Model
 from pydantic_ai.models.function import (
     AgentInfo,
@@ -23,6 +23,7 @@ from pydantic_ai.models.function import (
     FunctionModel,
 )
 
+from workers.agents.ask import ASK_PERSON, NO_ANSWER
 from workers.agents.draft import write_draft
 from workers.agents.sample import fill_schema
 
@@ -46,10 +47,20 @@ class OfflineBrief:
 
 
 def offline_model(brief: OfflineBrief) -> Model:
-    """Return a model that streams the draft for `brief`, as text or as the structured answer it is asked for."""
-    draft = write_draft(brief.prompt, brief.params, brief.agent_name, brief.agent_context)
+    """Return a model that streams the draft for `brief`, as text or as the structured answer it is asked for.
 
-    async def write(_messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[_Streamed]:
+    Where it may ask a person and the params name no `audience`, it asks first who the draft is for.
+    """
+
+    async def write(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[_Streamed]:
+        told = _told(messages)
+        may_ask = any(tool.name == ASK_PERSON for tool in info.function_tools)
+        if may_ask and told is None and "audience" not in brief.params:
+            question = json.dumps({"question": "Who is it for?"})
+            yield {0: DeltaToolCall(name=ASK_PERSON, json_args=question, tool_call_id="offline-question")}
+            return
+        params = {**brief.params, **(told or {})}
+        draft = write_draft(brief.prompt, params, brief.agent_name, brief.agent_context)
         if not info.output_tools:
             async for piece in _slowly(draft.text, brief.seconds):
                 yield piece
@@ -62,6 +73,14 @@ def offline_model(brief: OfflineBrief) -> Model:
             name = None
 
     return FunctionModel(stream_function=write, model_name=OFFLINE)
+
+
+def _told(messages: list[ModelMessage]) -> dict[str, Any] | None:
+    """Return the params that a person's answer adds, None when nobody was asked."""
+    parts = [part for message in messages for part in message.parts if isinstance(part, ToolReturnPart)]
+    if not parts:
+        return None
+    return {} if parts[-1].content == NO_ANSWER else {"audience": parts[-1].content}
 
 
 def estimate_tokens(*texts: str) -> int:

@@ -49,5 +49,6 @@ class AgentRunner(Protocol):
         """Run one attempt.
 
         Raises:
+            InputNeeded: the agent asks a person.
             TaskFailure: the attempt failed.
         """

@@ -13,6 +13,7 @@ import httpx
 import jwt
 import psycopg
 
+from bench.options import Options
 from bench.results import Result, at_most
 from localstack.instance import Instance
 
@@ -50,7 +51,7 @@ PEOPLE = {
 }
 
 
-def run(stack: Instance) -> Sequence[Result]:
+def run(stack: Instance, _options: Options) -> Sequence[Result]:
     """Loads the rows, then times every list for every person."""
     results = [at_most("load 1,000,000 tasks", load(stack), "s", LOAD_SECONDS)]
     base = f"http://127.0.0.1:{stack.ports.rest}/"

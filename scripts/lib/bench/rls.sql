@@ -75,6 +75,7 @@ from (
   from generate_series(0, 999999) i
 ) s;
 alter table public.tasks enable trigger user;
+select private.rebuild_live_tasks();
 
 do $$
 declare
