@@ -24,7 +24,7 @@ from workers.metrics_server import serve_metrics
 from workers.ports import ExchangeOptions
 from workers.settings import Settings, load_settings, read_environment
 from workers.wakeup import wake_up
-from workers.worker import Worker, drain_on_signals
+from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
 
 _EPILOG = """\
 settings come from the environment and from .env; what is given here wins:
@@ -97,6 +97,7 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             metrics.watch(worker)
             address = stack.enter_context(serve_metrics(metrics, settings.metrics_host, settings.metrics_port))
             log.info("metrics", address=address)
+        keep_what_is_loaded()
         log.info("started", concurrency=settings.concurrency, once=settings.once, offline=settings.offline)
         url = None if settings.once else settings.database_url
         with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):

@@ -144,7 +144,8 @@ class _SupabaseBackend:
             )
         if failure.code in _UNKNOWN_FUNCTION:
             return BackendOutdated(failure.code, f"{function} is missing: apply supabase/migrations to this database")
-        if failure.code.startswith(_PASSING) or (failure.status >= 500 and not failure.code):
+        # PostgREST says 400 without a code when Postgres goes down in the middle of a statement.
+        if failure.code.startswith(_PASSING) or (not failure.code and (failure.status >= 500 or failure.status == 400)):
             return BackendUnavailable(summary)
         if failure.status in {408, 425, 429}:
             return BackendUnavailable(summary)

@@ -41,11 +41,15 @@ def encode_json(value: Json) -> bytes:
 
 
 def build_report(items: Iterable[PackedItem]) -> bytes:
-    """Return the report of an exchange as JSON: one list per kind, only the kinds there are, each in order."""
+    """Return the report of an exchange as JSON: one list per kind, only the kinds there are, each in order.
+
+    `understands` names the outcomes that workers of the first version did not know.
+    """
     lists: dict[ReportKind, list[bytes]] = {}
     for item in items:
         lists.setdefault(item.kind, []).append(item.text)
     parts = [b'"%s":[%s]' % (kind.encode(), b",".join(lists[kind])) for kind in REPORT_KINDS if kind in lists]
+    parts.append(b'"understands":["busy"]')
     return b"{%s}" % b",".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -84,6 +85,16 @@ class Worker:
             ended.set_exception(error)
         else:
             ended.set_result(None)
+
+
+def keep_what_is_loaded() -> None:
+    """Tell the garbage collector that everything there is by now stays; for a process that is about to work.
+
+    Else each of its rounds goes over the modules and clients again, which at thousands of short attempts a second is
+    a sixth of all CPU time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

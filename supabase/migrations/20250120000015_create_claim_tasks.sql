@@ -308,17 +308,40 @@ revoke execute on function private.rebuild_live_tasks() from public;
 
 -- Choosing -------------------------------------------------------------------------------------------------------------
 
-create function private.queues_with_work(methods text[], organizations text[])
-returns table (organization_slug text, method text, concurrency numeric)
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off rows 10
+create table private.queue_walk (
+  one boolean primary key default true check (one),
+  organization_slug text not null default '',
+  method text not null default ''
+);
+comment on table private.queue_walk is 'How far claims have walked over the queues, when those are too many for one claim. One row; its lock is never waited for.';
+revoke all on private.queue_walk from anon, authenticated, service_role;
+grant select, update on private.queue_walk to service_role;
+insert into private.queue_walk default values;
+
+create function private.queue_is_paused(organization_slug text, method text) returns boolean
+language plpgsql stable security invoker set search_path = ''
 as $$
 begin
-  return query
-  -- A loose index scan: one probe for each organization and method that has pending tasks, however many those are.
+  return exists (
+    select from public.queue_pauses p
+    where (p.organization_slug is null or p.organization_slug = queue_is_paused.organization_slug)
+      and (p.method is null or p.method = queue_is_paused.method)
+  );
+end;
+$$;
+comment on function private.queue_is_paused(text, text) is 'Whether somebody has paused the method, in this organization or in all (queue_pauses).';
+revoke execute on function private.queue_is_paused(text, text) from public;
+grant execute on function private.queue_is_paused(text, text) to service_role;
+
+create function private.walk_queues(methods text[], from_organization text, from_method text, to_organization text, to_method text, max_queues bigint)
+returns table (organization_slug text, method text, concurrency numeric)
+language sql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off rows 100
+as $$
+  -- A loose index scan: one probe for each queue that has pending tasks, however many those are; it ends with the limit.
   with recursive heads as (
     (
       select l.organization_slug, l.method from private.live_tasks l
-      where l.state = 'pending' and queues_with_work.organizations is null
+      where l.state = 'pending' and (l.organization_slug, l.method) > (from_organization, from_method)
       order by l.organization_slug, l.method
       limit 1
     )
@@ -331,29 +354,54 @@ begin
       order by l.organization_slug, l.method
       limit 1
     ) n
-  ),
-  asked as (
-    select h.organization_slug, h.method from heads h
-    union all
-    select s.slug, m.name
-    from unnest(queues_with_work.organizations) s (slug)
-    cross join public.task_methods m
-    where exists (select from private.live_tasks l where l.state = 'pending' and l.organization_slug = s.slug and l.method = m.name)
+    where to_organization is null or (h.organization_slug, h.method) < (to_organization, to_method)
   )
-  select a.organization_slug, a.method, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
-  from asked a
-  join public.organizations o on o.slug = a.organization_slug and o.is_active
-  where (queues_with_work.methods is null or a.method = any (queues_with_work.methods))
-    and not exists (
-      select from public.queue_pauses p
-      where (p.organization_slug is null or p.organization_slug = a.organization_slug) and (p.method is null or p.method = a.method)
-    );
+  select h.organization_slug, h.method, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
+  from heads h
+  join public.organizations o on o.slug = h.organization_slug and o.is_active
+  where (walk_queues.methods is null or h.method = any (walk_queues.methods))
+    and (to_organization is null or (h.organization_slug, h.method) <= (to_organization, to_method))
+    and not private.queue_is_paused(h.organization_slug, h.method)
+  limit max_queues;
+$$;
+comment on function private.walk_queues(text[], text, text, text, text, bigint) is
+  'The next queues (organization and method) with pending tasks after one place and up to another, without paused ones and those of inactive organizations.';
+revoke execute on function private.walk_queues(text[], text, text, text, text, bigint) from public;
+grant execute on function private.walk_queues(text[], text, text, text, text, bigint) to service_role;
+
+create function private.queues_with_work(methods text[], organizations text[], max_queues bigint)
+returns table (organization_slug text, method text, concurrency numeric)
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off rows 100
+as $$
+declare
+  v_walk private.queue_walk;
+  v_found bigint;
+begin
+  if organizations is not null then
+    return query
+    select o.slug, m.name, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
+    from public.organizations o
+    cross join public.task_methods m
+    cross join lateral (
+      select from private.live_tasks l where l.state = 'pending' and l.organization_slug = o.slug and l.method = m.name limit 1
+    ) work
+    where o.slug = any (organizations) and o.is_active and (queues_with_work.methods is null or m.name = any (queues_with_work.methods))
+      and not private.queue_is_paused(o.slug, m.name);
+    return;
+  end if;
+  -- Where there are more queues than one claim looks at, each claim goes on where the last one stopped.
+  select w.* into v_walk from private.queue_walk w;
+  return query select q.* from private.walk_queues(methods, v_walk.organization_slug, v_walk.method, null, null, max_queues) q;
+  get diagnostics v_found = row_count;
+  if v_found < max_queues and v_walk.organization_slug <> '' then
+    return query select q.* from private.walk_queues(methods, '', '', v_walk.organization_slug, v_walk.method, max_queues - v_found) q;
+  end if;
 end;
 $$;
-comment on function private.queues_with_work(text[], text[]) is
-  'Queues (organization and method) with pending tasks that are neither paused nor inactive, and settings.limits.max_concurrent_tasks of the organization.';
-revoke execute on function private.queues_with_work(text[], text[]) from public;
-grant execute on function private.queues_with_work(text[], text[]) to service_role;
+comment on function private.queues_with_work(text[], text[], bigint) is
+  'Queues (organization and method) with pending tasks, at most max_queues, and settings.limits.max_concurrent_tasks of their organizations.';
+revoke execute on function private.queues_with_work(text[], text[], bigint) from public;
+grant execute on function private.queues_with_work(text[], text[], bigint) to service_role;
 
 create function private.key_has_room(entry private.live_tasks) returns boolean
 language sql volatile security invoker set search_path = '' set enable_seqscan = off
@@ -416,7 +464,7 @@ comment on function private.park_for_keys(uuid[]) is
 revoke execute on function private.park_for_keys(uuid[]) from public;
 grant execute on function private.park_for_keys(uuid[]) to service_role;
 
-create function private.park_for_agents(candidates uuid[], limited text[]) returns uuid[]
+create function private.park_for_agents(candidates uuid[], limited text[], picked uuid[]) returns uuid[]
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
@@ -431,7 +479,9 @@ begin
       where l.task_id = any (candidates) and l.agent_slug = any (v_locked)
     ) c
     join public.agents a on a.slug = c.agent_slug
-    where c.turn > a.max_concurrent_tasks - (select count(*) from private.live_tasks r where r.state = 'running' and r.agent_slug = c.agent_slug)
+    where c.turn > a.max_concurrent_tasks
+      - (select count(*) from private.live_tasks r where r.state = 'running' and r.agent_slug = c.agent_slug)
+      - (select count(*) from private.live_tasks r where r.task_id = any (picked) and r.agent_slug = c.agent_slug)
   );
   update private.live_tasks l set state = 'waiting_for_agent'
   where l.task_id in (select x.task_id from private.live_tasks x where x.task_id = any (v_waiting) and x.state = 'pending' for update skip locked);
@@ -440,15 +490,16 @@ begin
   );
 end;
 $$;
-comment on function private.park_for_agents(uuid[], text[]) is
-  'Those of the candidates whose limited agents (max_concurrent_tasks) have no room. They wait outside the claims'' index until one of the agent''s tasks ends, or are left to the claimer that is just counting.';
-revoke execute on function private.park_for_agents(uuid[], text[]) from public;
-grant execute on function private.park_for_agents(uuid[], text[]) to service_role;
+comment on function private.park_for_agents(uuid[], text[], uuid[]) is
+  'Those of the candidates whose limited agents (max_concurrent_tasks) have no room beside what runs and what is picked already. They wait outside the claims'' index until one of the agent''s tasks ends, or are left to the claimer that is just counting.';
+revoke execute on function private.park_for_agents(uuid[], text[], uuid[]) from public;
+grant execute on function private.park_for_agents(uuid[], text[], uuid[]) to service_role;
 
 create function private.pick_tasks(max_tasks integer, methods text[], organizations text[], out ids uuid[], out undecided boolean)
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
+  v_max_queues constant bigint := greatest(2 * max_tasks, 100);
   v_queues record;
   v_candidates record;
   v_limited text[];
@@ -471,7 +522,11 @@ begin
   );
   select array_agg(q.organization_slug) as organizations, array_agg(q.method) as methods, array_agg(q.concurrency) as limits, count(*) as number
   into v_queues
-  from private.queues_with_work(methods, organizations) q;
+  from private.queues_with_work(methods, organizations, v_max_queues) q;
+  if organizations is null and v_queues.number = v_max_queues then
+    update private.queue_walk w set organization_slug = v_queues.organizations[v_max_queues], method = v_queues.methods[v_max_queues]
+    where exists (select from private.queue_walk x for update skip locked);
+  end if;
   -- One claimer at a time counts what a limited organization runs; the others leave it to the next round.
   v_locked := array(
     select o.slug from public.organizations o
@@ -521,7 +576,7 @@ begin
       v_parked := private.park_for_keys(v_candidates.ids);
     end if;
     if v_limited <> '{}' then
-      v_parked := v_parked || private.park_for_agents(array(select c.id from unnest(v_candidates.ids) c (id) where c.id <> all (v_parked)), v_limited);
+      v_parked := v_parked || private.park_for_agents(array(select c.id from unnest(v_candidates.ids) c (id) where c.id <> all (v_parked)), v_limited, ids);
     end if;
     v_taken := array(
       select t.id

@@ -156,21 +156,41 @@ grant execute on function private.note_worker(text) to service_role;
 create function private.take_report(worker_id text, report jsonb, lease_seconds integer) returns jsonb
 language plpgsql volatile security invoker set search_path = ''
 as $$
+declare
+  v_outcomes jsonb;
+  v_busy text[];
+  v_kind text;
 begin
   if jsonb_typeof(report) is distinct from 'object' then
     raise exception using errcode = '22023', message = 'report_not_an_object',
       detail = 'report must be an object with the lists heartbeats, events, completed, failed, paused, released.', hint = 'Send {} when there is nothing to say.';
   end if;
   -- Events go first, so that the last of a streamed text is in the trail before the end of the task.
-  return private.take_items(worker_id, 'event', report -> 'events')
-    || private.take_items(worker_id, 'heartbeat', report -> 'heartbeats', lease_seconds)
-    || private.take_items(worker_id, 'completed', report -> 'completed')
-    || private.take_items(worker_id, 'failed', report -> 'failed')
-    || private.take_items(worker_id, 'paused', report -> 'paused')
-    || private.take_items(worker_id, 'released', report -> 'released');
+  v_outcomes := private.take_items(worker_id, 'event', report -> 'events');
+  v_busy := array(select o.outcome ->> 'task_id' from jsonb_array_elements(v_outcomes) o (outcome) where o.outcome ->> 'outcome' = 'busy');
+  v_outcomes := v_outcomes || private.take_items(worker_id, 'heartbeat', report -> 'heartbeats', lease_seconds);
+  foreach v_kind in array array['completed', 'failed', 'paused', 'released'] loop
+    if v_busy = '{}' or jsonb_typeof(report -> v_kind) is distinct from 'array' then
+      v_outcomes := v_outcomes || private.take_items(worker_id, v_kind, report -> v_kind);
+    else
+      -- The end of a task waits for its events: after it they would be lost.
+      v_outcomes := v_outcomes || coalesce((
+        select jsonb_agg(jsonb_build_object('task_id', i.item ->> 'task_id', 'kind', v_kind, 'outcome', 'busy'))
+        from jsonb_array_elements(report -> v_kind) i (item) where i.item ->> 'task_id' = any (v_busy)
+      ), '[]') || private.take_items(worker_id, v_kind, (
+        select jsonb_agg(i.item) from jsonb_array_elements(report -> v_kind) i (item) where (i.item ->> 'task_id' = any (v_busy)) is not true
+      ));
+    end if;
+  end loop;
+  if v_outcomes @> '[{"outcome": "busy"}]' and not coalesce(report -> 'understands' ? 'busy', false) then
+    raise exception using errcode = '40001', message = 'rows_are_locked',
+      detail = 'Somebody else is just writing to tasks of this report.', hint = 'Send the same request again, or understand the outcome busy: {"understands": ["busy"]} in the report.';
+  end if;
+  return v_outcomes;
 end;
 $$;
-comment on function private.take_report(text, jsonb, integer) is 'Takes every list of a report; returns all outcomes.';
+comment on function private.take_report(text, jsonb, integer) is
+  'Takes every list of a report; returns all outcomes. A worker that does not say that it understands busy gets 40001 rows_are_locked instead, and the whole is undone.';
 revoke execute on function private.take_report(text, jsonb, integer) from public;
 grant execute on function private.take_report(text, jsonb, integer) to service_role;
 

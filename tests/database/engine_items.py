@@ -18,6 +18,9 @@ FUNCTIONS = {
     "paused": "pause_task",
     "released": "release_tasks",
 }
+NUMBER = st.integers(0, 999)
+# Of an item: the task, the kind, and which outcomes are right.
+Expected = tuple[str, str, frozenset[str]]
 # The lists of a report, in the order in which exchange_work takes them.
 LISTS = {kind: {"event": "events", "heartbeat": "heartbeats"}.get(kind, kind) for kind in FUNCTIONS}
 USAGE = st.lists(
@@ -35,6 +38,21 @@ USAGE = st.lists(
 )
 DELIVERABLE = {"title": "T", "type": "text", "format": "text", "content": "c"}
 MESSAGES = st.lists(st.fixed_dictionaries({"content": st.sampled_from(["one", "two"])}), min_size=1, max_size=2)
+
+TASK = st.fixed_dictionaries(
+    {
+        "place": NUMBER,
+        "user": NUMBER,
+        "agent": NUMBER,
+        "conversation": NUMBER,
+        "key": st.sampled_from([None, None, "one", "three"]),
+        "priority": st.sampled_from([1, 5]),
+        "delay": st.sampled_from([0, 0, 0, 30, 600]),
+        "max_attempts": st.sampled_from([1, 2, 3]),
+        "timeout_seconds": st.sampled_from([30, 3600]),
+        "backoff_seconds": st.sampled_from([0, 5, 60]),
+    }
+)
 
 GOOD: dict[str, st.SearchStrategy[Row]] = {
     "event": st.fixed_dictionaries(
@@ -88,30 +106,48 @@ BAD: dict[str, st.SearchStrategy[Row]] = {
 
 @dataclass(frozen=True)
 class Said:
-    """One item: its kind, the lease it names, what it says, and whether that may be taken at all."""
+    """One item: its kind, what it says, whether that may be taken at all, and how to choose the lease it names.
+
+    Drawn before it is known which leases there are, since the database chooses what it gives: `of` counts through those
+    that the worker holds, or through all that anybody ever held (stale).
+    """
 
     kind: str
-    lease: Lease
     content: Row
     valid: bool
+    of: int
+    stale: bool
+    wrong_attempt: bool
 
-    def item(self) -> Row:
-        return {
-            "task_id": self.lease.task_id,
-            "attempt": self.lease.attempt,
-            "lease_token": self.lease.token,
-        } | self.content
+    def about(self, held: list[Lease], ever: list[Lease]) -> Lease | None:
+        leases = ever if self.stale or not held else held
+        if not leases:
+            return None
+        lease = leases[self.of % len(leases)]
+        return replace(lease, attempt=lease.attempt + 1) if self.wrong_attempt else lease
 
 
 @st.composite
-def said(draw: st.DrawFn, leases: list[Lease], kinds: list[str]) -> Said:
-    """Draw an item about one of these leases; one in eight is malformed, one in twelve names the wrong attempt."""
+def said(draw: st.DrawFn, kinds: list[str]) -> Said:
+    """Draw an item: one in eight malformed, one in five about any old lease, one in twelve with the wrong attempt."""
     kind = draw(st.sampled_from(kinds))
-    lease = draw(st.sampled_from(leases))
-    if draw(st.integers(0, 11)) == 11:
-        lease = replace(lease, attempt=lease.attempt + 1)
     valid = kind not in BAD or draw(st.integers(0, 7)) < 7
-    return Said(kind, lease, draw((GOOD if valid else BAD)[kind]), valid)
+    content = draw((GOOD if valid else BAD)[kind])
+    stale, wrong_attempt = draw(st.integers(0, 4)) == 4, draw(st.integers(0, 11)) == 11
+    return Said(kind, content, valid, draw(NUMBER), stale, wrong_attempt)
+
+
+# A list for one of the single functions, and a report of all kinds, where one in five says its first item twice.
+ONE_KIND = st.sampled_from(list(LISTS)).flatmap(lambda kind: st.lists(said([kind]), min_size=1, max_size=3))
+REPORT = st.builds(
+    lambda says, twice: [*says, *says[:1]] if twice == 4 else says,
+    st.lists(said(list(LISTS)), max_size=5),
+    st.integers(0, 4),
+)
+
+
+def item_about(lease: Lease, content: Row) -> Row:
+    return {"task_id": lease.task_id, "attempt": lease.attempt, "lease_token": lease.token} | content
 
 
 def leases_of(answer: Row) -> list[Row]:
@@ -120,7 +156,7 @@ def leases_of(answer: Row) -> list[Row]:
     return sorted(leases, key=lambda lease: str(lease["lease_token"]))
 
 
-def check_outcomes(outcomes: list[Row], expected: list[tuple[str, str, frozenset[str]]]) -> None:
+def check_outcomes(outcomes: list[Row], expected: list[Expected]) -> None:
     """Match outcomes to items by task and kind, in the order of each."""
     left = list(expected)
     for outcome in outcomes:

@@ -322,7 +322,7 @@ class Worker:
 
     def exchange(self, request_id: str = "", **arguments: Any) -> Row:
         """Send one exchange; without a request_id a new one."""
-        arguments.setdefault("report", {})
+        arguments["report"] = {"understands": ["busy"], **arguments.get("report", {})}
         answer: Row = self.session.call(
             "exchange_work", worker_id=self.id, request_id=request_id or str(uuid.uuid4()), **arguments
         )

@@ -180,6 +180,18 @@ def insert_in_order(tenant: Tenant, keys: list[str], count: int, batch: bool) ->
     )
 
 
+@pytest.mark.parametrize("limited", ["organization", "agent", "key"])
+def test_one_claim_that_asks_for_many_gets_no_more_than_may_run(world: World, worker: Worker, limited: str) -> None:
+    tenant = world.tenant(**({"max_concurrent_tasks": 2} if limited == "organization" else {}))
+    agent = tenant.add_agent(max_concurrent_tasks=2 if limited == "agent" else None)
+    for _ in range(40):
+        tenant.task(agent_slug=agent, concurrency_key="k" if limited == "key" else None, concurrency_limit=2)
+    leases = worker.claim(tenant, 4) + worker.claim(tenant, 30)
+    assert len(leases) == 2
+    assert worker.complete(leases[0]) == "ok"
+    assert len(worker.claim(tenant, 30)) == 1
+
+
 def test_a_failed_task_that_waits_keeps_its_place_in_a_key_of_limit_one(world: World, worker: Worker) -> None:
     tenant = world.tenant()
     first, second = [tenant.task(concurrency_key="k", backoff="10 seconds") for _ in range(2)]

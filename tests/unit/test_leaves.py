@@ -109,7 +109,7 @@ def test_a_full_completion_has_the_form_of_the_contract() -> None:
         "metadata": {"k": "v"},
     }
     assert body["usage"][0]["cost"] is None
-    assert set(report) == {"heartbeats", "completed"}
+    assert set(report) == {"heartbeats", "completed", "understands"}
 
 
 def test_a_failure_without_extras_says_only_what_it_must() -> None:

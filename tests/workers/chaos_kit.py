@@ -110,12 +110,12 @@ class Fleet:
         assert [worker.exit_code(seconds) for worker in leaving] == [0] * len(leaving)
 
     def close(self) -> None:
-        """Kill all that are left; a failing test shows the end of the newest logs."""
+        """Kill all that are left; a failing test shows what they logged but the lines of single tasks."""
         for worker in self.workers:
             worker.kill()
-        for worker in self.workers[-6:]:
-            if worker.plan.log.exists():
-                print(f"--- {worker.id}\n{worker.plan.log.read_text()[-3000:]}")
+            for line in worker.lines():
+                if line["event"] not in {"task", "started"}:
+                    print(line)
 
 
 @dataclass(frozen=True)
