@@ -281,6 +281,7 @@ class PublicAgents(BaseModel):
     framework: str | None
     io_schema: JsonValue
     llm_config: JsonValue | None
+    max_concurrent_tasks: int | None
     metadata: JsonValue | None
     name: str
     organization_slug: list[str]
@@ -308,6 +309,7 @@ class PublicAgentsInsert(TypedDict):
     framework: NotRequired[str | None]
     io_schema: JsonValue
     llm_config: NotRequired[JsonValue | None]
+    max_concurrent_tasks: NotRequired[int | None]
     metadata: NotRequired[JsonValue | None]
     name: str
     organization_slug: NotRequired[list[str]]
@@ -335,6 +337,7 @@ class PublicAgentsUpdate(TypedDict):
     framework: NotRequired[str | None]
     io_schema: NotRequired[JsonValue]
     llm_config: NotRequired[JsonValue | None]
+    max_concurrent_tasks: NotRequired[int | None]
     metadata: NotRequired[JsonValue | None]
     name: NotRequired[str]
     organization_slug: NotRequired[list[str]]
@@ -635,6 +638,7 @@ class PublicInputRequests(BaseModel):
     expires_at: datetime.datetime | None
     id: uuid.UUID
     metadata: JsonValue
+    on_expiry: str
     organization_slug: str
     project_step_id: uuid.UUID | None
     prompt: str
@@ -657,6 +661,7 @@ class PublicInputRequestsInsert(TypedDict):
     expires_at: NotRequired[datetime.datetime | None]
     id: NotRequired[uuid.UUID]
     metadata: NotRequired[JsonValue]
+    on_expiry: NotRequired[str]
     organization_slug: str
     project_step_id: NotRequired[uuid.UUID | None]
     prompt: str
@@ -679,6 +684,7 @@ class PublicInputRequestsUpdate(TypedDict):
     expires_at: NotRequired[datetime.datetime | None]
     id: NotRequired[uuid.UUID]
     metadata: NotRequired[JsonValue]
+    on_expiry: NotRequired[str]
     organization_slug: NotRequired[str]
     project_step_id: NotRequired[uuid.UUID | None]
     prompt: NotRequired[str]
@@ -1101,6 +1107,33 @@ class PublicPromptsUpdate(TypedDict):
     timestamp: NotRequired[datetime.datetime]
 
 
+class PublicQueuePauses(BaseModel):
+    created_at: datetime.datetime
+    id: uuid.UUID
+    method: str | None
+    organization_slug: str | None
+    paused_by: uuid.UUID | None
+    reason: str | None
+
+
+class PublicQueuePausesInsert(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    method: NotRequired[str | None]
+    organization_slug: NotRequired[str | None]
+    paused_by: NotRequired[uuid.UUID | None]
+    reason: NotRequired[str | None]
+
+
+class PublicQueuePausesUpdate(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    method: NotRequired[str | None]
+    organization_slug: NotRequired[str | None]
+    paused_by: NotRequired[uuid.UUID | None]
+    reason: NotRequired[str | None]
+
+
 class PublicRunSteps(BaseModel):
     completed_at: datetime.datetime | None
     created_at: datetime.datetime
@@ -1165,7 +1198,6 @@ class PublicRuns(BaseModel):
     execution_id: uuid.UUID | None
     id: uuid.UUID
     initial_prompt: str | None
-    lease_token: uuid.UUID | None
     metadata: JsonValue
     organization_slug: str
     parent_run_id: uuid.UUID | None
@@ -1191,7 +1223,6 @@ class PublicRunsInsert(TypedDict):
     execution_id: NotRequired[uuid.UUID | None]
     id: NotRequired[uuid.UUID]
     initial_prompt: NotRequired[str | None]
-    lease_token: NotRequired[uuid.UUID | None]
     metadata: NotRequired[JsonValue]
     organization_slug: str
     parent_run_id: NotRequired[uuid.UUID | None]
@@ -1217,7 +1248,6 @@ class PublicRunsUpdate(TypedDict):
     execution_id: NotRequired[uuid.UUID | None]
     id: NotRequired[uuid.UUID]
     initial_prompt: NotRequired[str | None]
-    lease_token: NotRequired[uuid.UUID | None]
     metadata: NotRequired[JsonValue]
     organization_slug: NotRequired[str]
     parent_run_id: NotRequired[uuid.UUID | None]
@@ -1236,7 +1266,10 @@ class PublicSchedules(BaseModel):
     created_at: datetime.datetime
     cron: str
     enabled: bool
+    held_until: datetime.datetime | None
     id: uuid.UUID
+    last_error: str | None
+    last_error_at: datetime.datetime | None
     last_run_at: datetime.datetime | None
     last_task_id: uuid.UUID | None
     method: str
@@ -1257,7 +1290,10 @@ class PublicSchedulesInsert(TypedDict):
     created_at: NotRequired[datetime.datetime]
     cron: str
     enabled: NotRequired[bool]
+    held_until: NotRequired[datetime.datetime | None]
     id: NotRequired[uuid.UUID]
+    last_error: NotRequired[str | None]
+    last_error_at: NotRequired[datetime.datetime | None]
     last_run_at: NotRequired[datetime.datetime | None]
     last_task_id: NotRequired[uuid.UUID | None]
     method: str
@@ -1278,7 +1314,10 @@ class PublicSchedulesUpdate(TypedDict):
     created_at: NotRequired[datetime.datetime]
     cron: NotRequired[str]
     enabled: NotRequired[bool]
+    held_until: NotRequired[datetime.datetime | None]
     id: NotRequired[uuid.UUID]
+    last_error: NotRequired[str | None]
+    last_error_at: NotRequired[datetime.datetime | None]
     last_run_at: NotRequired[datetime.datetime | None]
     last_task_id: NotRequired[uuid.UUID | None]
     method: NotRequired[str]
@@ -1457,6 +1496,7 @@ class PublicTasks(BaseModel):
     backoff: str
     completed_at: datetime.datetime | None
     concurrency_key: str | None
+    concurrency_limit: int
     created_at: datetime.datetime
     deliverable_metadata: JsonValue
     deliverable_type: str
@@ -1476,6 +1516,7 @@ class PublicTasks(BaseModel):
     organization_slug: str
     params: JsonValue
     parent_task_id: uuid.UUID | None
+    paused_at: datetime.datetime | None
     priority: int
     progress: int
     progress_message: str | None
@@ -1500,6 +1541,7 @@ class PublicTasksInsert(TypedDict):
     backoff: NotRequired[str]
     completed_at: NotRequired[datetime.datetime | None]
     concurrency_key: NotRequired[str | None]
+    concurrency_limit: NotRequired[int]
     created_at: NotRequired[datetime.datetime]
     deliverable_metadata: NotRequired[JsonValue]
     deliverable_type: NotRequired[str]
@@ -1519,6 +1561,7 @@ class PublicTasksInsert(TypedDict):
     organization_slug: str
     params: NotRequired[JsonValue]
     parent_task_id: NotRequired[uuid.UUID | None]
+    paused_at: NotRequired[datetime.datetime | None]
     priority: NotRequired[int]
     progress: NotRequired[int]
     progress_message: NotRequired[str | None]
@@ -1543,6 +1586,7 @@ class PublicTasksUpdate(TypedDict):
     backoff: NotRequired[str]
     completed_at: NotRequired[datetime.datetime | None]
     concurrency_key: NotRequired[str | None]
+    concurrency_limit: NotRequired[int]
     created_at: NotRequired[datetime.datetime]
     deliverable_metadata: NotRequired[JsonValue]
     deliverable_type: NotRequired[str]
@@ -1562,6 +1606,7 @@ class PublicTasksUpdate(TypedDict):
     organization_slug: NotRequired[str]
     params: NotRequired[JsonValue]
     parent_task_id: NotRequired[uuid.UUID | None]
+    paused_at: NotRequired[datetime.datetime | None]
     priority: NotRequired[int]
     progress: NotRequired[int]
     progress_message: NotRequired[str | None]
@@ -1907,6 +1952,7 @@ class PublicActiveTasks(BaseModel):
     backoff: str
     completed_at: datetime.datetime | None
     concurrency_key: str | None
+    concurrency_limit: int
     conversation_title: str | None
     created_at: datetime.datetime
     deliverable_metadata: JsonValue
@@ -1927,6 +1973,7 @@ class PublicActiveTasks(BaseModel):
     organization_slug: str
     params: JsonValue
     parent_task_id: uuid.UUID | None
+    paused_at: datetime.datetime | None
     priority: int
     progress: int
     progress_message: str | None
@@ -1962,6 +2009,24 @@ class PublicAgentMetrics(BaseModel):
     run_count: int | None
     total_cost: float | None
     total_tokens: float | None
+
+
+class PublicDeadLetters(BaseModel):
+    agent_name: str | None
+    agent_slug: str | None
+    attempt: int
+    attempts: JsonValue | None
+    completed_at: datetime.datetime
+    created_at: datetime.datetime
+    error_code: str | None
+    error_data: JsonValue | None
+    error_message: str | None
+    max_attempts: int
+    method: str
+    organization_slug: str
+    status: str
+    task_id: uuid.UUID
+    user_id: uuid.UUID
 
 
 class PublicOrganizationUsage(BaseModel):
@@ -2015,6 +2080,19 @@ class PublicProjectProgress(BaseModel):
     total_tasks: int | None
     updated_at: datetime.datetime
     user_id: uuid.UUID
+
+
+class PublicQueueHealth(BaseModel):
+    dead: int | None
+    is_paused: bool | None
+    method: str | None
+    oldest_pending_seconds: float | None
+    organization_slug: str | None
+    paused: int | None
+    pending: int | None
+    running: int | None
+    scheduled: int | None
+    stuck: int | None
 
 
 class PublicRecentConversations(BaseModel):

@@ -412,7 +412,12 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   update public.tasks t set status = 'cancelled'
-  where t.user_id = old.user_id and t.organization_slug = old.organization_slug and t.status in ('pending', 'in_progress', 'paused');
+  where t.id in (
+    select x.id from public.tasks x
+    where x.id in (select l.task_id from private.live_tasks l where l.user_id = old.user_id and l.organization_slug = old.organization_slug)
+    order by x.id
+    for update
+  ) and t.status in ('pending', 'in_progress', 'paused');
   return null;
 end;
 $$;

@@ -53,14 +53,14 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if tg_table_name = 'organizations' then
-    delete from public.runs r where r.organization_slug = old.slug;
+    delete from public.runs r where r.organization_slug = old.slug and r.task_id is null;
   else
-    delete from public.runs r where r.created_by = old.id;
+    delete from public.runs r where r.created_by = old.id and r.task_id is null;
   end if;
   return null;
 end;
 $$;
-comment on function private.remove_runs() is 'After an organization or a user is deleted: so are the runs, as by a foreign key.';
+comment on function private.remove_runs() is 'After an organization or a user is deleted: so are the runs that have no task to go with, as by a foreign key.';
 revoke execute on function private.remove_runs() from public;
 
 create trigger remove_runs after delete on public.organizations

@@ -74,7 +74,7 @@ begin
     insert into public.usage_events (
       organization_slug, user_id, task_id, run_id, agent_slug, provider, model, input_tokens, output_tokens, cached_tokens, cost, price_version
     )
-    select r.organization_slug, r.created_by, r.task_id, r.id, r.agent_slug, u.provider, u.model,
+    select r.organization_slug, r.created_by, r.task_id, r.id, (select a.slug from public.agents a where a.slug = r.agent_slug), u.provider, u.model,
       coalesce(u.input_tokens, 0), coalesce(u.output_tokens, 0), coalesce(u.cached_tokens, 0), u.cost, u.price_version
     from jsonb_to_recordset(items) i (lease_token uuid, usage jsonb)
     join public.runs r on r.id = i.lease_token

@@ -186,7 +186,9 @@ declare
   v_look_at timestamptz;
 begin
   select array_agg(n.id) filter (where n.status = 'in_progress' and o.status <> 'in_progress'),
-    array_agg(n.id) filter (where o.status = 'in_progress' and n.status <> 'in_progress' or o.status = 'pending' and n.status not in ('pending', 'in_progress')),
+    array_agg(n.id) filter (
+      where o.status = 'in_progress' and n.status <> 'in_progress' or o.status = 'pending' and n.status not in ('pending', 'in_progress')
+    ),
     array_agg(n.id) filter (where n.status = 'paused' and o.status <> 'paused'),
     array_agg(n.id) filter (where n.completed_at is not null and o.completed_at is null),
     array_agg(n.id) filter (where n.status in ('failed', 'timeout') and o.completed_at is null),
@@ -265,6 +267,43 @@ $$;
 comment on function private.follow_deleted_tasks() is 'After tasks are deleted: so are their entries in live_tasks.';
 revoke execute on function private.follow_deleted_tasks() from public;
 
+create function private.lock_live_tasks() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  case tg_table_name
+    when 'organizations' then
+      perform from public.tasks t
+      where t.id in (select l.task_id from private.live_tasks l where l.organization_slug = old.slug) order by t.id for update;
+    when 'users' then
+      perform from public.tasks t
+      where t.id in (select l.task_id from private.live_tasks l where l.user_id = old.id) order by t.id for update;
+    when 'agents' then
+      perform from public.tasks t
+      where t.id in (
+        select l.task_id from private.live_tasks l
+        where l.agent_slug = old.slug and (l.organization_slug = any (old.organization_slug) or l.user_id = old.owner_user_id)
+      )
+      order by t.id for update;
+    when 'agent_conversations' then
+      perform from public.tasks t where t.agent_conversation_id = old.id order by t.id for update;
+  end case;
+  return old;
+end;
+$$;
+comment on function private.lock_live_tasks() is
+  'Before an organization, a user, an agent or a conversation is deleted: locks its unfinished tasks in the order of their ids, as everybody does, before the foreign keys reach them in another.';
+revoke execute on function private.lock_live_tasks() from public;
+
+create trigger lock_live_tasks before delete on public.organizations
+for each row execute function private.lock_live_tasks();
+create trigger lock_live_tasks before delete on public.users
+for each row execute function private.lock_live_tasks();
+create trigger lock_live_tasks before delete on public.agents
+for each row execute function private.lock_live_tasks();
+create trigger lock_live_tasks before delete on public.agent_conversations
+for each row execute function private.lock_live_tasks();
+
 create trigger follow_new_tasks after insert on public.tasks
 referencing new table as new_rows
 for each statement execute function private.follow_new_tasks();
@@ -335,7 +374,8 @@ grant execute on function private.queue_is_paused(text, text) to service_role;
 
 create function private.walk_queues(methods text[], from_organization text, from_method text, to_organization text, to_method text, max_queues bigint)
 returns table (organization_slug text, method text, concurrency numeric)
-language sql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off rows 100
+language sql volatile security invoker rows 100
+set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_sort = off set enable_incremental_sort = off
 as $$
   -- A loose index scan: one probe for each queue that has pending tasks, however many those are; it ends with the limit.
   with recursive heads as (
@@ -495,8 +535,10 @@ comment on function private.park_for_agents(uuid[], text[], uuid[]) is
 revoke execute on function private.park_for_agents(uuid[], text[], uuid[]) from public;
 grant execute on function private.park_for_agents(uuid[], text[], uuid[]) to service_role;
 
+-- Sorting is switched off, so that the planner, whatever it knows of the table, takes the index that has the order.
 create function private.pick_tasks(max_tasks integer, methods text[], organizations text[], out ids uuid[], out undecided boolean)
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker
+set search_path = '' set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
 as $$
 declare
   v_max_queues constant bigint := greatest(2 * max_tasks, 100);
@@ -631,7 +673,8 @@ begin
   ),
   started as (
     insert into public.runs (id, organization_slug, created_by, task_id, execution_id, agent_slug, agent_name, initial_prompt, attempt, worker_id)
-    select c.lease_token, c.organization_slug, c.user_id, c.id, c.execution_id, c.agent_slug, c.agent_name, left(c.prompt, 2000), c.attempt, lease_tasks.worker_id
+    select c.lease_token, c.organization_slug, c.user_id, c.id, c.execution_id, c.agent_slug, c.agent_name, left(c.prompt, 2000), c.attempt,
+      lease_tasks.worker_id
     from claimed c
   )
   select coalesce(jsonb_agg(jsonb_build_object(

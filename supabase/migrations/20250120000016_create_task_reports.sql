@@ -2,8 +2,8 @@
 -- not match changes nothing and answers lost (or cancelled), one whose rows somebody holds right now answers busy. A list is
 -- taken in a few statements however long it is; when the data of one item is bad, the list is taken one by one and that one
 -- answers invalid.
--- Lock order: organizations and users (as their foreign keys do), tasks by id, conversations by id, deliverables by id; of the
--- first three nothing is waited for, so that no report holds up the heartbeats that travel with it.
+-- Lock order: tasks by id, organizations, users and agents (as the foreign keys will), conversations by id, deliverables by id;
+-- but for the last nothing is waited for, so that no report holds up the heartbeats that travel with it.
 -- Over 400 lines, because the fence, what each kind of item does and the functions workers call are one subject.
 
 create function private.stale_outcome(worker_id text, kind text, item jsonb) returns text
@@ -40,15 +40,17 @@ declare
   v_held record;
   v_organizations text[];
   v_users uuid[];
+  v_agents text[];
   v_conversations uuid[];
 begin
   select coalesce(array_agg(h.place), '{}') as places,
     array_agg(distinct h.organization_slug) filter (where h.writes) as organizations, array_agg(distinct h.user_id) filter (where h.writes) as users,
+    array_agg(distinct h.agent_slug) filter (where h.writes) as agents,
     array_agg(distinct h.agent_conversation_id) filter (where h.writes) as conversations,
-    jsonb_agg(jsonb_build_array(h.place, h.organization_slug, h.user_id, h.agent_conversation_id)) filter (where h.writes) as writers
+    jsonb_agg(jsonb_build_array(h.place, h.organization_slug, h.user_id, h.agent_conversation_id, h.agent_slug)) filter (where h.writes) as writers
   into v_held
   from (
-    select i.place, i.writes, t.organization_slug, t.user_id, t.agent_conversation_id
+    select i.place, i.writes, t.organization_slug, t.user_id, t.agent_conversation_id, t.agent_slug
     from (
       select e.place::integer, (e.item ->> 'task_id')::uuid as task_id, (e.item ->> 'attempt')::integer as attempt,
         (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request'] as writes
@@ -66,6 +68,7 @@ begin
   -- What they write names these rows; one that is just being deleted, or a conversation that is being written to, is not waited for.
   v_organizations := array(select o.slug from public.organizations o where o.slug = any (v_held.organizations) order by o.slug for key share skip locked);
   v_users := array(select u.id from public.users u where u.id = any (v_held.users) order by u.id for key share skip locked);
+  v_agents := array(select a.slug from public.agents a where a.slug = any (v_held.agents) order by a.slug for key share skip locked);
   v_conversations := array(
     select c.id from public.agent_conversations c where c.id = any (v_held.conversations) order by c.id for no key update skip locked
   );
@@ -76,6 +79,7 @@ begin
     from jsonb_array_elements(v_held.writers) w (writer)
     where w.writer ->> 1 <> all (v_organizations) or (w.writer ->> 2)::uuid <> all (v_users)
       or w.writer ->> 3 is not null and (w.writer ->> 3)::uuid <> all (v_conversations)
+      or w.writer ->> 4 is not null and w.writer ->> 4 <> all (v_agents)
   );
 end;
 $$;

@@ -410,7 +410,8 @@ begin
   if pg_column_size(respond_to_input_request.response) > 1048576 then
     perform private.refuse_value('response_is_not_huge', 'input_requests');
   end if;
-  -- Lock order: task, then its question.
+  -- Lock order: the answering user (as the foreign key will), task, then its question.
+  perform from public.users u where u.id = (select auth.uid()) for key share;
   select t.* into v_task
   from public.tasks t
   join public.input_requests r on r.task_id = t.id

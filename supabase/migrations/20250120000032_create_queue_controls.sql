@@ -287,7 +287,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_chosen uuid[];
-  v_ids uuid[];
+  v_ids uuid[] := '{}';
   v_remaining bigint;
 begin
   perform private.check_batch(organization_slug, 'member', max_tasks);
@@ -302,17 +302,25 @@ begin
   v_chosen := array(
     select c.id from private.cancellable_tasks(organization_slug, task_ids, status, method, agent_slug) as c (id) order by c.id limit max_tasks
   );
-  with locked as materialized (
-    select t.id from public.tasks t
-    where t.id = any (v_chosen) and t.status in ('pending', 'in_progress', 'paused')
-      and (cancel_tasks.status is null or t.status = cancel_tasks.status)
-    order by t.id
-    for update
-  ),
-  cancelled as (
-    update public.tasks t set status = 'cancelled' from locked l where t.id = l.id returning t.id
-  )
-  select coalesce(array_agg(c.id order by c.id), '{}') into v_ids from cancelled c;
+  -- What others hold is tried again for a second, but never waited for with locks in hand: deletions lock in an order of their own.
+  for v_round in 1..20 loop
+    with locked as materialized (
+      select t.id from public.tasks t
+      where t.id = any (v_chosen) and t.status in ('pending', 'in_progress', 'paused')
+        and (cancel_tasks.status is null or t.status = cancel_tasks.status)
+      order by t.id
+      for update skip locked
+    ),
+    cancelled as (
+      update public.tasks t set status = 'cancelled' from locked l where t.id = l.id returning t.id
+    )
+    select v_ids || coalesce(array_agg(c.id order by c.id), '{}') into v_ids from cancelled c;
+    exit when not exists (
+      select from public.tasks t
+      where t.id = any (v_chosen) and t.status in ('pending', 'in_progress', 'paused') and (cancel_tasks.status is null or t.status = cancel_tasks.status)
+    );
+    perform pg_sleep(0.05);
+  end loop;
   select count(*) into v_remaining from private.cancellable_tasks(organization_slug, task_ids, status, method, agent_slug);
   return jsonb_build_object('cancelled', cardinality(v_ids), 'remaining', v_remaining, 'task_ids', to_jsonb(v_ids));
 end;

@@ -369,6 +369,7 @@ export type Database = {
           framework: string | null;
           io_schema: NonNullable<Json>;
           llm_config: Json | null;
+          max_concurrent_tasks: number | null;
           metadata: Json | null;
           name: string;
           organization_slug: string[];
@@ -396,6 +397,7 @@ export type Database = {
           framework?: string | null;
           io_schema: NonNullable<Json>;
           llm_config?: Json | null;
+          max_concurrent_tasks?: number | null;
           metadata?: Json | null;
           name: string;
           organization_slug?: string[];
@@ -422,6 +424,7 @@ export type Database = {
           framework?: string | null;
           io_schema?: NonNullable<Json>;
           llm_config?: Json | null;
+          max_concurrent_tasks?: number | null;
           metadata?: Json | null;
           name?: string;
           organization_slug?: string[];
@@ -649,6 +652,13 @@ export type Database = {
             foreignKeyName: "deliverable_versions_task_id_fkey";
             columns: ["task_id"];
             isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
+          },
+          {
+            foreignKeyName: "deliverable_versions_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
             referencedRelation: "tasks";
             referencedColumns: ["id"];
           },
@@ -740,6 +750,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "deliverables_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "deliverables_task_id_fkey";
@@ -878,6 +895,7 @@ export type Database = {
           expires_at: string | null;
           id: string;
           metadata: NonNullable<Json>;
+          on_expiry: string;
           organization_slug: string;
           project_step_id: string | null;
           prompt: string;
@@ -900,6 +918,7 @@ export type Database = {
           expires_at?: string | null;
           id?: string;
           metadata?: NonNullable<Json>;
+          on_expiry?: string;
           organization_slug: string;
           project_step_id?: string | null;
           prompt: string;
@@ -921,6 +940,7 @@ export type Database = {
           expires_at?: string | null;
           id?: string;
           metadata?: NonNullable<Json>;
+          on_expiry?: string;
           organization_slug?: string;
           project_step_id?: string | null;
           prompt?: string;
@@ -993,6 +1013,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "input_requests_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "input_requests_task_id_fkey";
@@ -1140,6 +1167,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "messages_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "messages_task_id_fkey";
@@ -1629,6 +1663,63 @@ export type Database = {
           },
         ];
       };
+      queue_pauses: {
+        Row: {
+          created_at: string;
+          id: string;
+          method: string | null;
+          organization_slug: string | null;
+          paused_by: string | null;
+          reason: string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          id?: string;
+          method?: string | null;
+          organization_slug?: string | null;
+          paused_by?: string | null;
+          reason?: string | null;
+        };
+        Update: {
+          created_at?: string;
+          id?: string;
+          method?: string | null;
+          organization_slug?: string | null;
+          paused_by?: string | null;
+          reason?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "queue_pauses_method_fkey";
+            columns: ["method"];
+            isOneToOne: false;
+            referencedRelation: "task_methods";
+            referencedColumns: ["name"];
+          },
+          {
+            foreignKeyName: "queue_pauses_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "queue_pauses_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "queue_pauses_paused_by_fkey";
+            columns: ["paused_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       run_steps: {
         Row: {
           completed_at: string | null;
@@ -1710,7 +1801,6 @@ export type Database = {
           execution_id: string | null;
           id: string;
           initial_prompt: string | null;
-          lease_token: string | null;
           metadata: NonNullable<Json>;
           organization_slug: string;
           parent_run_id: string | null;
@@ -1736,7 +1826,6 @@ export type Database = {
           execution_id?: string | null;
           id?: string;
           initial_prompt?: string | null;
-          lease_token?: string | null;
           metadata?: NonNullable<Json>;
           organization_slug: string;
           parent_run_id?: string | null;
@@ -1761,7 +1850,6 @@ export type Database = {
           execution_id?: string | null;
           id?: string;
           initial_prompt?: string | null;
-          lease_token?: string | null;
           metadata?: NonNullable<Json>;
           organization_slug?: string;
           parent_run_id?: string | null;
@@ -1775,39 +1863,11 @@ export type Database = {
         };
         Relationships: [
           {
-            foreignKeyName: "runs_agent_slug_fkey";
-            columns: ["agent_slug"];
-            isOneToOne: false;
-            referencedRelation: "agents";
-            referencedColumns: ["slug"];
-          },
-          {
-            foreignKeyName: "runs_created_by_fkey";
-            columns: ["created_by"];
-            isOneToOne: false;
-            referencedRelation: "users";
-            referencedColumns: ["id"];
-          },
-          {
             foreignKeyName: "runs_execution_id_fkey";
             columns: ["execution_id"];
             isOneToOne: false;
             referencedRelation: "workflow_executions";
             referencedColumns: ["id"];
-          },
-          {
-            foreignKeyName: "runs_organization_slug_fkey";
-            columns: ["organization_slug"];
-            isOneToOne: false;
-            referencedRelation: "organization_usage";
-            referencedColumns: ["organization_slug"];
-          },
-          {
-            foreignKeyName: "runs_organization_slug_fkey";
-            columns: ["organization_slug"];
-            isOneToOne: false;
-            referencedRelation: "organizations";
-            referencedColumns: ["slug"];
           },
           {
             foreignKeyName: "runs_parent_run_id_fkey";
@@ -1834,6 +1894,13 @@ export type Database = {
             foreignKeyName: "runs_task_id_fkey";
             columns: ["task_id"];
             isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
+          },
+          {
+            foreignKeyName: "runs_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
             referencedRelation: "tasks";
             referencedColumns: ["id"];
           },
@@ -1846,7 +1913,10 @@ export type Database = {
           created_at: string;
           cron: string;
           enabled: boolean;
+          held_until: string | null;
           id: string;
+          last_error: string | null;
+          last_error_at: string | null;
           last_run_at: string | null;
           last_task_id: string | null;
           method: string;
@@ -1867,7 +1937,10 @@ export type Database = {
           created_at?: string;
           cron: string;
           enabled?: boolean;
+          held_until?: string | null;
           id?: string;
+          last_error?: string | null;
+          last_error_at?: string | null;
           last_run_at?: string | null;
           last_task_id?: string | null;
           method: string;
@@ -1887,7 +1960,10 @@ export type Database = {
           created_at?: string;
           cron?: string;
           enabled?: boolean;
+          held_until?: string | null;
           id?: string;
+          last_error?: string | null;
+          last_error_at?: string | null;
           last_run_at?: string | null;
           last_task_id?: string | null;
           method?: string;
@@ -1915,6 +1991,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "schedules_last_task_id_fkey";
+            columns: ["last_task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "schedules_last_task_id_fkey";
@@ -2066,6 +2149,13 @@ export type Database = {
             foreignKeyName: "task_assignments_task_id_fkey";
             columns: ["task_id"];
             isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
+          },
+          {
+            foreignKeyName: "task_assignments_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
             referencedRelation: "tasks";
             referencedColumns: ["id"];
           },
@@ -2111,6 +2201,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "task_comments_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "task_comments_task_id_fkey";
@@ -2172,6 +2269,13 @@ export type Database = {
             foreignKeyName: "task_events_task_id_fkey";
             columns: ["task_id"];
             isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
+          },
+          {
+            foreignKeyName: "task_events_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
             referencedRelation: "tasks";
             referencedColumns: ["id"];
           },
@@ -2211,6 +2315,7 @@ export type Database = {
           backoff: string;
           completed_at: string | null;
           concurrency_key: string | null;
+          concurrency_limit: number;
           created_at: string;
           deliverable_metadata: NonNullable<Json>;
           deliverable_type: string;
@@ -2230,6 +2335,7 @@ export type Database = {
           organization_slug: string;
           params: NonNullable<Json>;
           parent_task_id: string | null;
+          paused_at: string | null;
           priority: number;
           progress: number;
           progress_message: string | null;
@@ -2254,6 +2360,7 @@ export type Database = {
           backoff?: string;
           completed_at?: string | null;
           concurrency_key?: string | null;
+          concurrency_limit?: number;
           created_at?: string;
           deliverable_metadata?: NonNullable<Json>;
           deliverable_type?: string;
@@ -2273,6 +2380,7 @@ export type Database = {
           organization_slug: string;
           params?: NonNullable<Json>;
           parent_task_id?: string | null;
+          paused_at?: string | null;
           priority?: number;
           progress?: number;
           progress_message?: string | null;
@@ -2296,6 +2404,7 @@ export type Database = {
           backoff?: string;
           completed_at?: string | null;
           concurrency_key?: string | null;
+          concurrency_limit?: number;
           created_at?: string;
           deliverable_metadata?: NonNullable<Json>;
           deliverable_type?: string;
@@ -2315,6 +2424,7 @@ export type Database = {
           organization_slug?: string;
           params?: NonNullable<Json>;
           parent_task_id?: string | null;
+          paused_at?: string | null;
           priority?: number;
           progress?: number;
           progress_message?: string | null;
@@ -2379,6 +2489,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_parent_task_id_fkey";
+            columns: ["parent_task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "tasks_parent_task_id_fkey";
@@ -2495,6 +2612,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "usage_events_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "usage_events_task_id_fkey";
@@ -2907,6 +3031,7 @@ export type Database = {
           backoff: string;
           completed_at: string | null;
           concurrency_key: string | null;
+          concurrency_limit: number;
           conversation_title: string | null;
           created_at: string;
           deliverable_metadata: NonNullable<Json>;
@@ -2927,6 +3052,7 @@ export type Database = {
           organization_slug: string;
           params: NonNullable<Json>;
           parent_task_id: string | null;
+          paused_at: string | null;
           priority: number;
           progress: number;
           progress_message: string | null;
@@ -2973,25 +3099,18 @@ export type Database = {
             referencedColumns: ["id"];
           },
           {
-            foreignKeyName: "tasks_organization_slug_fkey";
-            columns: ["organization_slug"];
-            isOneToOne: false;
-            referencedRelation: "organization_usage";
-            referencedColumns: ["organization_slug"];
-          },
-          {
-            foreignKeyName: "tasks_organization_slug_fkey";
-            columns: ["organization_slug"];
-            isOneToOne: false;
-            referencedRelation: "organizations";
-            referencedColumns: ["slug"];
-          },
-          {
             foreignKeyName: "tasks_parent_task_id_fkey";
             columns: ["parent_task_id"];
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_parent_task_id_fkey";
+            columns: ["parent_task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "tasks_parent_task_id_fkey";
@@ -3005,13 +3124,6 @@ export type Database = {
             columns: ["project_step_id"];
             isOneToOne: false;
             referencedRelation: "project_steps";
-            referencedColumns: ["id"];
-          },
-          {
-            foreignKeyName: "tasks_user_id_fkey";
-            columns: ["user_id"];
-            isOneToOne: false;
-            referencedRelation: "users";
             referencedColumns: ["id"];
           },
         ];
@@ -3063,27 +3175,41 @@ export type Database = {
           total_tokens: number | null;
         };
         ComputedFields: never;
+        Relationships: [];
+      };
+      dead_letters: {
+        Row: {
+          agent_name: string | null;
+          agent_slug: string | null;
+          attempt: number;
+          attempts: Json | null;
+          completed_at: string;
+          created_at: string;
+          error_code: string | null;
+          error_data: Json | null;
+          error_message: string | null;
+          max_attempts: number;
+          method: string;
+          organization_slug: string;
+          status: string;
+          task_id: string;
+          user_id: string;
+        };
+        ComputedFields: never;
         Relationships: [
           {
-            foreignKeyName: "runs_agent_slug_fkey";
+            foreignKeyName: "tasks_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
           {
-            foreignKeyName: "runs_organization_slug_fkey";
-            columns: ["organization_slug"];
+            foreignKeyName: "tasks_user_id_fkey";
+            columns: ["user_id"];
             isOneToOne: false;
-            referencedRelation: "organization_usage";
-            referencedColumns: ["organization_slug"];
-          },
-          {
-            foreignKeyName: "runs_organization_slug_fkey";
-            columns: ["organization_slug"];
-            isOneToOne: false;
-            referencedRelation: "organizations";
-            referencedColumns: ["slug"];
+            referencedRelation: "users";
+            referencedColumns: ["id"];
           },
         ];
       };
@@ -3121,32 +3247,18 @@ export type Database = {
         ComputedFields: never;
         Relationships: [
           {
-            foreignKeyName: "runs_agent_slug_fkey";
-            columns: ["agent_slug"];
-            isOneToOne: false;
-            referencedRelation: "agents";
-            referencedColumns: ["slug"];
-          },
-          {
-            foreignKeyName: "runs_organization_slug_fkey";
-            columns: ["organization_slug"];
-            isOneToOne: false;
-            referencedRelation: "organization_usage";
-            referencedColumns: ["organization_slug"];
-          },
-          {
-            foreignKeyName: "runs_organization_slug_fkey";
-            columns: ["organization_slug"];
-            isOneToOne: false;
-            referencedRelation: "organizations";
-            referencedColumns: ["slug"];
-          },
-          {
             foreignKeyName: "runs_task_id_fkey";
             columns: ["task_id"];
             isOneToOne: false;
             referencedRelation: "active_tasks";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "runs_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
           },
           {
             foreignKeyName: "runs_task_id_fkey";
@@ -3234,6 +3346,22 @@ export type Database = {
             referencedColumns: ["id"];
           },
         ];
+      };
+      queue_health: {
+        Row: {
+          dead: number | null;
+          is_paused: boolean | null;
+          method: string | null;
+          oldest_pending_seconds: number | null;
+          organization_slug: string | null;
+          paused: number | null;
+          pending: number | null;
+          running: number | null;
+          scheduled: number | null;
+          stuck: number | null;
+        };
+        ComputedFields: never;
+        Relationships: [];
       };
       recent_conversations: {
         Row: {
@@ -3360,6 +3488,7 @@ export type Database = {
           backoff: string;
           completed_at: string | null;
           concurrency_key: string | null;
+          concurrency_limit: number;
           created_at: string;
           deliverable_metadata: NonNullable<Json>;
           deliverable_type: string;
@@ -3379,6 +3508,7 @@ export type Database = {
           organization_slug: string;
           params: NonNullable<Json>;
           parent_task_id: string | null;
+          paused_at: string | null;
           priority: number;
           progress: number;
           progress_message: string | null;
@@ -3401,6 +3531,18 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      cancel_tasks: {
+        Args: {
+          agent_slug?: string;
+          max_tasks?: number;
+          method?: string;
+          organization_slug: string;
+          status?: string;
+          task_ids?: string[];
+        };
+        Returns: Json;
+      };
+      claim_schedules: { Args: { max_schedules?: number; worker_id: string }; Returns: Json };
       claim_tasks: {
         Args: {
           lease_seconds?: number;
@@ -3462,6 +3604,59 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      enqueue_tasks: {
+        Args: { tasks: Json };
+        Returns: {
+          agent_conversation_id: string | null;
+          agent_name: string | null;
+          agent_slug: string | null;
+          attempt: number;
+          backoff: string;
+          completed_at: string | null;
+          concurrency_key: string | null;
+          concurrency_limit: number;
+          created_at: string;
+          deliverable_metadata: NonNullable<Json>;
+          deliverable_type: string;
+          error_code: string | null;
+          error_data: Json | null;
+          error_message: string | null;
+          evaluation: NonNullable<Json>;
+          execution_id: string | null;
+          id: string;
+          idempotency_key: string | null;
+          lease_expires_at: string | null;
+          lease_token: string | null;
+          llm_metadata: NonNullable<Json>;
+          max_attempts: number;
+          metadata: NonNullable<Json>;
+          method: string;
+          organization_slug: string;
+          params: NonNullable<Json>;
+          parent_task_id: string | null;
+          paused_at: string | null;
+          priority: number;
+          progress: number;
+          progress_message: string | null;
+          project_step_id: string | null;
+          prompt: string;
+          response: string | null;
+          response_metadata: NonNullable<Json>;
+          scheduled_at: string;
+          started_at: string | null;
+          status: string;
+          timeout_seconds: number;
+          updated_at: string;
+          user_id: string;
+          worker_id: string | null;
+        }[];
+        SetofOptions: {
+          from: "*";
+          to: "tasks";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       exchange_work: {
         Args: {
           lease_seconds?: number;
@@ -3475,6 +3670,7 @@ export type Database = {
         Returns: Json;
       };
       fail_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      fire_schedules: { Args: { items: Json; worker_id: string }; Returns: Json };
       heartbeat_tasks: { Args: { items: Json; lease_seconds?: number; worker_id: string }; Returns: Json };
       leave_organization: {
         Args: { organization_slug: string };
@@ -3504,6 +3700,7 @@ export type Database = {
           backoff: string;
           completed_at: string | null;
           concurrency_key: string | null;
+          concurrency_limit: number;
           conversation_title: string | null;
           created_at: string;
           deliverable_metadata: NonNullable<Json>;
@@ -3524,6 +3721,7 @@ export type Database = {
           organization_slug: string;
           params: NonNullable<Json>;
           parent_task_id: string | null;
+          paused_at: string | null;
           priority: number;
           progress: number;
           progress_message: string | null;
@@ -3585,6 +3783,7 @@ export type Database = {
           backoff: string;
           completed_at: string | null;
           concurrency_key: string | null;
+          concurrency_limit: number;
           created_at: string;
           deliverable_metadata: NonNullable<Json>;
           deliverable_type: string;
@@ -3604,6 +3803,7 @@ export type Database = {
           organization_slug: string;
           params: NonNullable<Json>;
           parent_task_id: string | null;
+          paused_at: string | null;
           priority: number;
           progress: number;
           progress_message: string | null;
@@ -3625,6 +3825,28 @@ export type Database = {
           isOneToOne: false;
           isSetofReturn: true;
         };
+      };
+      pause_queue: {
+        Args: { method?: string; organization_slug?: string; reason?: string };
+        Returns: {
+          created_at: string;
+          id: string;
+          method: string | null;
+          organization_slug: string | null;
+          paused_by: string | null;
+          reason: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "queue_pauses";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      redrive_tasks: {
+        Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
+        Returns: Json;
       };
       register_worker: {
         Args: { info?: Json; worker_id: string };
@@ -3675,6 +3897,7 @@ export type Database = {
           expires_at: string | null;
           id: string;
           metadata: NonNullable<Json>;
+          on_expiry: string;
           organization_slug: string;
           project_step_id: string | null;
           prompt: string;
@@ -3714,6 +3937,7 @@ export type Database = {
           framework: string | null;
           io_schema: NonNullable<Json>;
           llm_config: Json | null;
+          max_concurrent_tasks: number | null;
           metadata: Json | null;
           name: string;
           organization_slug: string[];
@@ -3733,6 +3957,23 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      resume_queue: {
+        Args: { method?: string; organization_slug?: string };
+        Returns: {
+          created_at: string;
+          id: string;
+          method: string | null;
+          organization_slug: string | null;
+          paused_by: string | null;
+          reason: string | null;
+        }[];
+        SetofOptions: {
+          from: "*";
+          to: "queue_pauses";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       retry_task: {
         Args: { task_id: string };
         Returns: {
@@ -3743,6 +3984,7 @@ export type Database = {
           backoff: string;
           completed_at: string | null;
           concurrency_key: string | null;
+          concurrency_limit: number;
           created_at: string;
           deliverable_metadata: NonNullable<Json>;
           deliverable_type: string;
@@ -3762,6 +4004,60 @@ export type Database = {
           organization_slug: string;
           params: NonNullable<Json>;
           parent_task_id: string | null;
+          paused_at: string | null;
+          priority: number;
+          progress: number;
+          progress_message: string | null;
+          project_step_id: string | null;
+          prompt: string;
+          response: string | null;
+          response_metadata: NonNullable<Json>;
+          scheduled_at: string;
+          started_at: string | null;
+          status: string;
+          timeout_seconds: number;
+          updated_at: string;
+          user_id: string;
+          worker_id: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "tasks";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      run_schedule: {
+        Args: { schedule_id: string };
+        Returns: {
+          agent_conversation_id: string | null;
+          agent_name: string | null;
+          agent_slug: string | null;
+          attempt: number;
+          backoff: string;
+          completed_at: string | null;
+          concurrency_key: string | null;
+          concurrency_limit: number;
+          created_at: string;
+          deliverable_metadata: NonNullable<Json>;
+          deliverable_type: string;
+          error_code: string | null;
+          error_data: Json | null;
+          error_message: string | null;
+          evaluation: NonNullable<Json>;
+          execution_id: string | null;
+          id: string;
+          idempotency_key: string | null;
+          lease_expires_at: string | null;
+          lease_token: string | null;
+          llm_metadata: NonNullable<Json>;
+          max_attempts: number;
+          metadata: NonNullable<Json>;
+          method: string;
+          organization_slug: string;
+          params: NonNullable<Json>;
+          parent_task_id: string | null;
+          paused_at: string | null;
           priority: number;
           progress: number;
           progress_message: string | null;

@@ -94,7 +94,10 @@ def completion(scene: Scene, worker: int, order: list[int]) -> Row:
 
 
 def exchange(scene: Scene, worker: int, session: Session, report: Row, max_tasks: int = 0) -> None:
-    scene.workers[worker].on(session).exchange(report=report, max_tasks=max_tasks, organizations=[scene.slug])
+    answer = scene.workers[worker].on(session).exchange(report=report, max_tasks=max_tasks, organizations=[scene.slug])
+    # The results were good; only a deliverable that is gone may make one invalid.
+    refused = [o for o in answer["outcomes"] if o["outcome"] == "invalid"]
+    assert all("deliverable" in o["detail"] for o in refused), refused
 
 
 def beat(scene: Scene, session: Session, order: list[int]) -> None:

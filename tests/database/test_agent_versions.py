@@ -98,6 +98,7 @@ def test_a_version_is_the_configuration_and_who_made_it(tenant: Tenant) -> None:
         "endpoint": None,
         "framework": None,
         "build_type": None,
+        "max_concurrent_tasks": None,
     }
     assert (first["created_by"], str(second["created_by"])) == (None, developer.id)
     tenant.world.admin.execute("delete from auth.users where id = %s", developer.id)

@@ -102,6 +102,7 @@ def full(dsn: str) -> Iterator[Connection]:
         for table in FILLED:
             connection.execute(f"alter table public.{table} enable trigger user")
             connection.execute(f"analyze public.{table}")
+        connection.execute("analyze private.live_tasks")
         yield connection
 
 

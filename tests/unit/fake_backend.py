@@ -254,8 +254,9 @@ class FakeBackend(FakeSchedules):
 
 
 def report_of(request: ExchangeRequest) -> dict[str, list[dict[str, Any]]]:
-    """Return the report that a request carries."""
+    """Return the lists of the report that a request carries."""
     report: dict[str, list[dict[str, Any]]] = json.loads(request.report)
+    report.pop("understands", None)
     return report
 
 
