@@ -28,7 +28,7 @@ create index deliverables_task_idx on public.deliverables (task_id) where task_i
 create index deliverables_conversation_idx on public.deliverables (conversation_id) where conversation_id is not null;
 
 create trigger check_json before insert or update of metadata on public.deliverables
-for each row execute function private.check_json('metadata');
+for each row when (new.metadata <> '{}') execute function private.check_json('metadata');
 create trigger set_updated_at before update on public.deliverables
 for each row execute function public.set_updated_at();
 

@@ -36,7 +36,10 @@ create index deliverable_versions_task_idx on public.deliverable_versions (task_
 -- Triggers -----------------------------------------------------------------------------------------------------------
 
 create trigger check_json before insert on public.deliverable_versions
-for each row execute function private.check_json('metadata', 'file_attachments');
+for each row
+-- Asked here, so that a large content is not turned into JSON to look at the rest.
+when (not (private.json_is_plain(new.metadata) and private.json_is_plain(new.file_attachments)))
+execute function private.check_json('metadata', 'file_attachments');
 create trigger set_updated_at before update on public.deliverable_versions
 for each row execute function public.set_updated_at();
 

@@ -541,6 +541,7 @@ language plpgsql volatile security invoker
 set search_path = '' set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
 as $$
 declare
+  v_now constant timestamptz := private.clock();
   v_max_queues constant bigint := greatest(2 * max_tasks, 100);
   v_queues record;
   v_candidates record;
@@ -554,43 +555,52 @@ declare
 begin
   ids := '{}';
   undecided := false;
-  update private.live_tasks l set state = 'pending'
-  where l.task_id in (
-    select d.task_id from private.live_tasks d
-    where d.state = 'delayed' and d.scheduled_at <= private.clock()
-    order by d.scheduled_at
-    limit 1000
-    for update skip locked
-  );
-  select array_agg(q.organization_slug) as organizations, array_agg(q.method) as methods, array_agg(q.concurrency) as limits, count(*) as number
+  if exists (select from private.live_tasks d where d.state = 'delayed' and d.scheduled_at <= v_now) then
+    update private.live_tasks l set state = 'pending'
+    where l.task_id in (
+      select d.task_id from private.live_tasks d
+      where d.state = 'delayed' and d.scheduled_at <= v_now
+      order by d.scheduled_at
+      limit 1000
+      for update skip locked
+    );
+  end if;
+  select array_agg(q.organization_slug) as organizations, array_agg(q.method) as methods, array_agg(q.concurrency) as limits,
+    count(*) as number, count(q.concurrency) > 0 as limited
   into v_queues
   from private.queues_with_work(methods, organizations, v_max_queues) q;
   if organizations is null and v_queues.number = v_max_queues then
     update private.queue_walk w set organization_slug = v_queues.organizations[v_max_queues], method = v_queues.methods[v_max_queues]
     where exists (select from private.queue_walk x for update skip locked);
   end if;
-  -- One claimer at a time counts what a limited organization runs; the others leave it to the next round.
-  v_locked := array(
-    select o.slug from public.organizations o
-    where o.slug in (select q.slug from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null)
-    order by o.slug
-    for no key update skip locked
-  );
-  v_rooms := array(
-    select case
-      when q.concurrency is null then 100000
-      when q.slug = any (v_locked) then floor(least(q.concurrency, 100000)) - (
-        select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = q.slug
-      )
-      else 0
-    end
-    from unnest(v_queues.organizations, v_queues.limits) with ordinality q (slug, concurrency, place)
-    order by q.place
-  );
-  undecided := exists (
-    select from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null and q.slug <> all (v_locked)
-  );
-  v_depth := ceil(2.0 * max_tasks / greatest(v_queues.number, 1));
+  if v_queues.number = 0 then
+    return;
+  end if;
+  v_rooms := array_fill(100000, array[v_queues.number::integer]);
+  if v_queues.limited then
+    -- One claimer at a time counts what a limited organization runs; the others leave it to the next round.
+    v_locked := array(
+      select o.slug from public.organizations o
+      where o.slug in (select q.slug from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null)
+      order by o.slug
+      for no key update skip locked
+    );
+    v_rooms := array(
+      select case
+        when q.concurrency is null then 100000
+        when q.slug = any (v_locked) then floor(least(q.concurrency, 100000)) - (
+          select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = q.slug
+        )
+        else 0
+      end
+      from unnest(v_queues.organizations, v_queues.limits) with ordinality q (slug, concurrency, place)
+      order by q.place
+    );
+    undecided := exists (
+      select from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null and q.slug <> all (v_locked)
+    );
+  end if;
+  v_depth := ceil(2.0 * max_tasks / v_queues.number);
   -- Usually one round; more when others are taking the same tasks, or when keys and agents hold some back.
   for v_round in 1..20 loop
     select array_agg(c.task_id) as ids, array_agg(c.turn) as turns, array_agg(distinct c.agent_slug) as agents,
@@ -612,7 +622,10 @@ begin
     ) c
     where c.turn <= c.room;
     exit when v_candidates.ids is null;
-    v_limited := array(select a.slug from public.agents a where a.slug = any (v_candidates.agents) and a.max_concurrent_tasks is not null);
+    v_limited := '{}';
+    if v_candidates.agents <> array[null]::text[] then
+      v_limited := array(select a.slug from public.agents a where a.slug = any (v_candidates.agents) and a.max_concurrent_tasks is not null);
+    end if;
     v_parked := '{}';
     if v_candidates.keyed then
       v_parked := private.park_for_keys(v_candidates.ids);
@@ -663,6 +676,10 @@ begin
   perform private.check_worker_id(worker_id);
   perform private.check_claim_arguments(max_tasks, lease_seconds);
   select p.ids, p.undecided into v_ids, undecided from private.pick_tasks(max_tasks, methods, organizations) p;
+  if v_ids = '{}' then
+    leases := '[]';
+    return;
+  end if;
   with claimed as (
     update public.tasks t
     set status = 'in_progress', attempt = t.attempt + 1, worker_id = lease_tasks.worker_id,

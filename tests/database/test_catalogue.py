@@ -26,7 +26,8 @@ NEVER_WRITTEN = {
     " created_at updated_at",
     "task_assignments": "id assigned_by created_at updated_at",
     "task_comments": "id user_id created_at updated_at",
-    "schedules": "id user_id next_run_at held_until last_run_at last_task_id last_error last_error_at created_at updated_at",
+    "schedules": "id user_id next_run_at held_until last_run_at last_task_id last_error last_error_at"
+    " created_at updated_at",
     "projects": "status current_step_id error_details hierarchy_level subproject_count created_at updated_at",
     "workflows": "id created_by created_at updated_at",
     "workflow_executions": "id organization_slug agent_slug created_by status status_message started_at completed_at"
