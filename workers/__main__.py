@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from structlog.typing import FilteringBoundLogger
@@ -18,6 +18,7 @@ from workers.agents.providers import Providers
 from workers.backend import connect
 from workers.errors import BackendError, SettingsError
 from workers.handlers import build_handlers
+from workers.job import Handler
 from workers.logs import build_logger
 from workers.metrics import Metrics
 from workers.metrics_server import serve_metrics
@@ -84,6 +85,7 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
                 "external": ExternalAgents(),
             }
         )
+        methods = _methods(settings, handlers)
         backend = functools.partial(
             connect,
             settings.supabase_url,
@@ -92,13 +94,21 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             timeout_seconds=settings.request_timeout,
         )
         metrics = _metrics(settings)
-        worker = Worker(_options(settings), handlers, metrics.observing(backend) if metrics else backend, log, metrics)
+        worker = Worker(
+            _options(settings, methods), handlers, metrics.observing(backend) if metrics else backend, log, metrics
+        )
         if metrics is not None and settings.metrics_port is not None:
             metrics.watch(worker)
             address = stack.enter_context(serve_metrics(metrics, settings.metrics_host, settings.metrics_port))
             log.info("metrics", address=address)
         keep_what_is_loaded()
-        log.info("started", concurrency=settings.concurrency, once=settings.once, offline=settings.offline)
+        log.info(
+            "started",
+            url=settings.supabase_url,
+            concurrency=settings.concurrency,
+            once=settings.once,
+            offline=settings.offline,
+        )
         url = None if settings.once else settings.database_url
         with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):
             await worker.run()
@@ -113,14 +123,26 @@ def _metrics(settings: Settings) -> Metrics | None:
     return Metrics(slots=settings.concurrency, answer_within=answer_within)
 
 
-def _options(settings: Settings) -> ExchangeOptions:
+def _methods(settings: Settings, handlers: Mapping[str, Handler]) -> tuple[str, ...]:
+    """Return what to ask for: only what there is a handler for, so that tasks for newer workers wait for them.
+
+    Raises:
+        SettingsError: a method that was asked for has no handler.
+    """
+    known = ", ".join(sorted(handlers))
+    if unknown := sorted(set(settings.methods or ()) - handlers.keys()):
+        raise SettingsError(f"--methods names {', '.join(unknown)}, but this worker has handlers for {known}")
+    return settings.methods or tuple(sorted(handlers))
+
+
+def _options(settings: Settings, methods: tuple[str, ...]) -> ExchangeOptions:
     return ExchangeOptions(
         worker_id=settings.worker_id,
         concurrency=settings.concurrency,
         lease_seconds=settings.lease_seconds,
         poll_interval=settings.poll_interval,
         drain_seconds=settings.drain_seconds,
-        methods=settings.methods,
+        methods=methods,
         organizations=settings.organizations,
         once=settings.once,
     )

@@ -2016,7 +2016,7 @@ class PublicDeadLetters(BaseModel):
     agent_slug: str | None
     attempt: int
     attempts: JsonValue | None
-    completed_at: datetime.datetime
+    completed_at: datetime.datetime | None
     created_at: datetime.datetime
     error_code: str | None
     error_data: JsonValue | None

@@ -27,9 +27,7 @@ _SESSION = "select pg_backend_pid()"
 _CHECK_SECONDS = 30.0  # How often a silent session is asked whether it is still there.
 _GAP_SECONDS = 0.01  # How long one wake-up stands for those that follow it.
 _TRANSACTION_POOLER_PORT = "6543"
-_NO_PACKAGE = (
-    "DATABASE_URL is set, but the package that listens is not installed: pip install 'orchestrator-ai[listen]'"
-)
+_NO_PACKAGE = "DATABASE_URL is set, but the package that listens is not installed: pip install -e '.[listen]'"
 _NO_SESSION = (
     "DATABASE_URL leads through a pooler in transaction mode, where nothing can be listened to: "
     "use the direct connection, or the pooler's session mode (port 5432 on Supabase)"

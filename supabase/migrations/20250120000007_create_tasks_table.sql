@@ -74,15 +74,16 @@ create table public.tasks (
   updated_at timestamptz not null default now(),
   constraint status_is_known check (status in ('pending', 'in_progress', 'paused', 'completed', 'failed', 'cancelled', 'timeout', 'rejected')),
   constraint prompt_is_neither_empty_nor_huge check (btrim(prompt, e' \t\r\n') <> '' and octet_length(prompt) <= 1048576),
-  constraint params_is_an_object check (jsonb_typeof(params) = 'object' and pg_column_size(params) <= 1048576),
-  constraint metadata_is_a_small_object check (jsonb_typeof(metadata) = 'object' and pg_column_size(metadata) <= 262144),
-  constraint evaluation_is_a_small_object check (jsonb_typeof(evaluation) = 'object' and pg_column_size(evaluation) <= 262144),
+  constraint params_is_an_object check (jsonb_typeof(params) = 'object' and octet_length(params::text) <= 1048576),
+  constraint metadata_is_a_small_object check (jsonb_typeof(metadata) = 'object' and octet_length(metadata::text) <= 262144),
+  constraint evaluation_is_a_small_object check (jsonb_typeof(evaluation) = 'object' and octet_length(evaluation::text) <= 262144),
   constraint deliverable_metadata_is_a_small_object
-    check (jsonb_typeof(deliverable_metadata) = 'object' and pg_column_size(deliverable_metadata) <= 262144),
+    check (jsonb_typeof(deliverable_metadata) = 'object' and octet_length(deliverable_metadata::text) <= 262144),
   constraint response_metadata_is_an_object check (jsonb_typeof(response_metadata) = 'object'),
   constraint llm_metadata_is_an_object check (jsonb_typeof(llm_metadata) = 'object'),
   constraint names_and_keys_are_short_and_not_blank check (
     length(agent_name) <= 255 and btrim(deliverable_type) <> '' and length(deliverable_type) <= 100 and length(idempotency_key) <= 255 and length(concurrency_key) <= 255
+    and btrim(idempotency_key) <> '' and btrim(concurrency_key) <> ''
   ),
   constraint progress_is_a_percentage check (progress between 0 and 100),
   constraint timeout_is_between_a_second_and_a_day check (timeout_seconds between 1 and 86400),
@@ -147,9 +148,9 @@ begin
     raise exception using errcode = '22023', message = 'params_not_an_object',
       detail = format('params is %s.', coalesce(jsonb_typeof(task.params), 'null')), hint = 'Send a JSON object, e.g. {"topic": "tide pools"}.';
   end if;
-  if pg_column_size(task.params) > 1048576 then
+  if octet_length(task.params::text) > 1048576 then
     raise exception using errcode = 'PT413', message = 'params_too_large',
-      detail = format('params has %s bytes; at most 1048576 are allowed.', pg_column_size(task.params)), hint = 'Send references instead of contents.';
+      detail = format('params has %s bytes; at most 1048576 are allowed.', octet_length(task.params::text)), hint = 'Send references instead of contents.';
   end if;
 end;
 $$;

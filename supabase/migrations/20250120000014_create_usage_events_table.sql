@@ -17,7 +17,7 @@ create table public.usage_events (
   created_at timestamptz not null default now(),
   constraint provider_and_model_are_short check (length(provider) <= 100 and length(model) <= 255),
   constraint tokens_are_not_negative check (input_tokens >= 0 and output_tokens >= 0 and cached_tokens >= 0),
-  constraint cost_is_not_negative check (cost >= 0)
+  constraint cost_is_not_negative check (cost >= 0 and cost < 'NaN')
 );
 
 -- An organization's usage over time (policies, foreign key).

@@ -28,8 +28,10 @@ create table private.live_tasks (
 create index live_tasks_pending_idx on private.live_tasks (organization_slug, method, priority, scheduled_at, ticket) where state = 'pending';
 -- What becomes due.
 create index live_tasks_delayed_idx on private.live_tasks (scheduled_at) where state = 'delayed';
--- The tasks of a concurrency key, in order.
-create index live_tasks_key_idx on private.live_tasks (organization_slug, concurrency_key, ticket) where concurrency_key is not null;
+create index live_tasks_delayed_queue_idx on private.live_tasks (organization_slug, scheduled_at) where state = 'delayed';
+-- The tasks of a concurrency key that stand before others, in order.
+create index live_tasks_key_idx on private.live_tasks (organization_slug, concurrency_key, ticket)
+where concurrency_key is not null and (state in ('pending', 'waiting_for_key', 'waiting_for_agent') or state = 'delayed' and attempt > 0);
 -- The heads of keys that wait (private.wake_forgotten_tasks).
 create index live_tasks_waiting_key_idx on private.live_tasks (organization_slug, concurrency_key, ticket) where state = 'waiting_for_key';
 -- What waits for its agent, in order.
@@ -77,9 +79,35 @@ alter table private.dead_tasks enable row level security;
 revoke all on private.dead_tasks from anon, authenticated, service_role;
 grant select on private.dead_tasks to authenticated, service_role;
 
-create policy "The views over it decide" on private.dead_tasks for select to authenticated using (true);
+create policy "Members reach the dead letters of their organizations" on private.dead_tasks for select to authenticated
+using (organization_slug = any (array(select private.my_organizations('viewer'))));
 
 -- In step with tasks ---------------------------------------------------------------------------------------------------
+
+create function private.next_of_agent(agent_slug text, places bigint) returns setof uuid
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+begin
+  return query
+  select z.task_id from private.live_tasks z
+  where z.state = 'waiting_for_agent' and z.task_id in (
+    select y.task_id
+    from (
+      select x.task_id, row_number() over (partition by x.organization_slug order by x.priority, x.scheduled_at, x.ticket) as turn
+      from private.live_tasks x
+      join public.organizations o on o.slug = x.organization_slug and o.is_active
+      where x.agent_slug = next_of_agent.agent_slug and x.state = 'waiting_for_agent' and not private.queue_is_paused(x.organization_slug, x.method)
+    ) y
+    order by y.turn, random()
+    limit next_of_agent.places
+  )
+  for update skip locked;
+end;
+$$;
+comment on function private.next_of_agent(text, bigint) is
+  'Locks the next tasks that wait for an agent: its organizations take turns, and paused queues are passed over.';
+revoke execute on function private.next_of_agent(text, bigint) from public;
+grant execute on function private.next_of_agent(text, bigint) to service_role;
 
 create function private.wake_waiting_tasks(gone uuid[]) returns void
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
@@ -111,13 +139,7 @@ begin
     group by l.agent_slug
   loop
     update private.live_tasks l set state = 'pending'
-    where l.task_id in (
-      select x.task_id from private.live_tasks x
-      where x.agent_slug = v_left.agent_slug and x.state = 'waiting_for_agent'
-      order by x.priority, x.scheduled_at, x.ticket
-      limit v_left.places
-      for update skip locked
-    );
+    where l.task_id in (select w.task_id from private.next_of_agent(v_left.agent_slug, v_left.places) w (task_id));
   end loop;
 end;
 $$;
@@ -152,11 +174,17 @@ begin
     n.priority, n.scheduled_at, n.created_at, n.attempt,
     case
       when n.scheduled_at > v_now then 'delayed'
-      when n.ahead >= n.concurrency_limit or exists (
-        select from private.live_tasks x
-        where x.organization_slug = n.organization_slug and x.concurrency_key = n.concurrency_key and x.state <> 'delayed'
-        offset greatest(n.concurrency_limit - n.ahead, 1) - 1
-      ) then 'waiting_for_key'
+      when n.ahead + (
+        select count(*) from private.live_tasks x
+        where x.state = 'running' and x.organization_slug = n.organization_slug and x.concurrency_key = n.concurrency_key
+      ) + (
+        select count(*) from (
+          select from private.live_tasks x
+          where x.organization_slug = n.organization_slug and x.concurrency_key = n.concurrency_key
+            and x.state in ('pending', 'waiting_for_key', 'waiting_for_agent')
+          limit n.concurrency_limit
+        ) before
+      ) >= n.concurrency_limit then 'waiting_for_key'
       else 'pending'
     end
   from (
@@ -182,6 +210,7 @@ declare
   v_dead uuid[];
   v_revived uuid[];
   v_pending uuid[];
+  v_moved uuid[];
   v_crowded boolean;
   v_look_at timestamptz;
 begin
@@ -200,12 +229,17 @@ begin
       )
     ),
     bool_or(n.concurrency_key is not null or o.concurrency_key is not null or n.agent_slug is not null),
+    array_agg(n.id) filter (
+      where n.status in ('in_progress', 'paused') and n.status = o.status
+        and (n.agent_slug, n.concurrency_key, n.concurrency_limit, n.priority, n.agent_conversation_id)
+        is distinct from (o.agent_slug, o.concurrency_key, o.concurrency_limit, o.priority, o.agent_conversation_id)
+    ),
     min(least(n.lease_expires_at, n.started_at + make_interval(secs => n.timeout_seconds))) filter (
       where n.status = 'in_progress' and (
         o.status <> 'in_progress' or n.lease_expires_at < o.lease_expires_at or n.timeout_seconds < o.timeout_seconds or n.started_at < o.started_at
       )
     )
-  into v_begun, v_left, v_paused, v_ended, v_dead, v_revived, v_pending, v_crowded, v_look_at
+  into v_begun, v_left, v_paused, v_ended, v_dead, v_revived, v_pending, v_crowded, v_moved, v_look_at
   from new_rows n
   join old_rows o on o.id = n.id;
   if v_begun is not null then
@@ -230,6 +264,13 @@ begin
   end if;
   if v_revived is not null then
     delete from private.dead_tasks d where d.task_id = any (v_revived);
+  end if;
+  if v_moved is not null then
+    update private.live_tasks l
+    set agent_slug = n.agent_slug, concurrency_key = n.concurrency_key, concurrency_limit = n.concurrency_limit, priority = n.priority,
+      agent_conversation_id = n.agent_conversation_id
+    from new_rows n
+    where l.task_id = any (v_moved) and n.id = l.task_id;
   end if;
   if v_pending is not null then
     insert into private.live_tasks as l (
@@ -350,22 +391,25 @@ revoke execute on function private.rebuild_live_tasks() from public;
 create table private.queue_walk (
   one boolean primary key default true check (one),
   organization_slug text not null default '',
-  method text not null default ''
+  method text not null default '',
+  key_organization_slug text not null default '',
+  concurrency_key text not null default ''
 );
-comment on table private.queue_walk is 'How far claims have walked over the queues, when those are too many for one claim. One row; its lock is never waited for.';
+comment on table private.queue_walk is
+  'How far claims have walked over the queues, and the reaper over the keys that wait, when those are too many for once. One row; its lock is never waited for.';
 revoke all on private.queue_walk from anon, authenticated, service_role;
 grant select, update on private.queue_walk to service_role;
 insert into private.queue_walk default values;
 
 create function private.queue_is_paused(organization_slug text, method text) returns boolean
-language plpgsql stable security invoker set search_path = ''
+language plpgsql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
 begin
-  return exists (
-    select from public.queue_pauses p
-    where (p.organization_slug is null or p.organization_slug = queue_is_paused.organization_slug)
-      and (p.method is null or p.method = queue_is_paused.method)
-  );
+  -- Four probes of one index; an "or" would read the table.
+  return exists (select from public.queue_pauses p where p.organization_slug = queue_is_paused.organization_slug and p.method is null)
+    or exists (select from public.queue_pauses p where p.organization_slug = queue_is_paused.organization_slug and p.method = queue_is_paused.method)
+    or exists (select from public.queue_pauses p where p.organization_slug is null and p.method is null)
+    or exists (select from public.queue_pauses p where p.organization_slug is null and p.method = queue_is_paused.method);
 end;
 $$;
 comment on function private.queue_is_paused(text, text) is 'Whether somebody has paused the method, in this organization or in all (queue_pauses).';
@@ -402,6 +446,12 @@ as $$
   where (walk_queues.methods is null or h.method = any (walk_queues.methods))
     and (to_organization is null or (h.organization_slug, h.method) <= (to_organization, to_method))
     and not private.queue_is_paused(h.organization_slug, h.method)
+    -- An organization without room is passed over here, so that it takes no place of others; it is counted exactly later.
+    and (
+      o.settings #>> '{limits,max_concurrent_tasks}' is null
+      or (select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = o.slug) + 1
+        <= (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
+    )
   limit max_queues;
 $$;
 comment on function private.walk_queues(text[], text, text, text, text, bigint) is
@@ -514,9 +564,12 @@ begin
   v_waiting := array(
     select c.task_id
     from (
-      select l.task_id, l.agent_slug, row_number() over (partition by l.agent_slug order by l.priority, l.scheduled_at, l.ticket) as turn
-      from private.live_tasks l
-      where l.task_id = any (candidates) and l.agent_slug = any (v_locked)
+      select l.task_id, l.agent_slug, row_number() over (partition by l.agent_slug order by l.place, random()) as turn
+      from (
+        select x.*, row_number() over (partition by x.agent_slug, x.organization_slug order by x.priority, x.scheduled_at, x.ticket) as place
+        from private.live_tasks x
+        where x.task_id = any (candidates) and x.agent_slug = any (v_locked)
+      ) l
     ) c
     join public.agents a on a.slug = c.agent_slug
     where c.turn > a.max_concurrent_tasks
@@ -558,10 +611,33 @@ begin
   if exists (select from private.live_tasks d where d.state = 'delayed' and d.scheduled_at <= v_now) then
     update private.live_tasks l set state = 'pending'
     where l.task_id in (
-      select d.task_id from private.live_tasks d
-      where d.state = 'delayed' and d.scheduled_at <= v_now
-      order by d.scheduled_at
-      limit 1000
+      select y.task_id from private.live_tasks y
+      where y.state = 'delayed' and y.task_id in (
+        -- A thousand at most, of each organization in turn.
+        with recursive tenants as (
+          (select l.organization_slug from private.live_tasks l where l.state = 'delayed' order by l.organization_slug limit 1)
+          union all
+          select n.organization_slug
+          from tenants t
+          cross join lateral (
+            select l.organization_slug from private.live_tasks l
+            where l.state = 'delayed' and l.organization_slug > t.organization_slug order by l.organization_slug limit 1
+          ) n
+        )
+        select d.task_id
+        from tenants t
+        cross join lateral (
+          select x.task_id, row_number() over () as place
+          from (
+            select l.task_id from private.live_tasks l
+            where l.state = 'delayed' and l.organization_slug = t.organization_slug and l.scheduled_at <= v_now
+            order by l.scheduled_at
+            limit 1000
+          ) x
+        ) d
+        order by d.place, random()
+        limit 1000
+      )
       for update skip locked
     );
   end if;
@@ -653,6 +729,7 @@ begin
       order by q.place
     );
   end loop;
+  undecided := undecided or organizations is null and v_queues.number = v_max_queues and cardinality(ids) < max_tasks;
 end;
 $$;
 comment on function private.pick_tasks(integer, text[], text[]) is
@@ -676,6 +753,16 @@ begin
   perform private.check_worker_id(worker_id);
   perform private.check_claim_arguments(max_tasks, lease_seconds);
   select p.ids, p.undecided into v_ids, undecided from private.pick_tasks(max_tasks, methods, organizations) p;
+  -- An answer has a size that can be sent; the first task always goes.
+  select coalesce(array_agg(s.id), '{}'), undecided or count(*) < cardinality(v_ids) into v_ids, undecided
+  from (
+    select t.id, row_number() over mine as place,
+      sum(octet_length(t.prompt) + octet_length(t.params::text) + octet_length(t.metadata::text) + octet_length(t.deliverable_metadata::text)) over mine as bytes
+    from public.tasks t
+    where t.id = any (v_ids)
+    window mine as (order by t.priority, t.scheduled_at, t.id)
+  ) s
+  where s.place = 1 or s.bytes <= 16777216;
   if v_ids = '{}' then
     leases := '[]';
     return;

@@ -329,7 +329,7 @@ begin
   -- Of several last words about an attempt the first counts.
   select jsonb_agg(h.item order by h.place) into v_held
   from (
-    select e.item, e.place, row_number() over (partition by e.item ->> 'lease_token' order by e.place) as turn
+    select e.item, e.place, row_number() over (partition by (e.item ->> 'lease_token')::uuid order by e.place) as turn
     from jsonb_array_elements(items) with ordinality e (item, place)
     where e.place = any (v_places)
   ) h

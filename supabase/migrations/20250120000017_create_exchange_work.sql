@@ -12,30 +12,36 @@ insert into private.maintenance (name) values ('reap_tasks');
 create function private.wake_forgotten_tasks() returns void
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
+declare
+  v_walk private.queue_walk;
+  v_heads record;
 begin
-  -- A task may begin to wait in the moment in which the last one that it waits for ends. Every head of a key, a thousand at most.
+  -- A task may begin to wait in the moment in which the last one that it waits for ends. The heads of a thousand keys, and next time of the next.
+  select w.* into v_walk from private.queue_walk w;
+  with recursive heads as (
+    (
+      select x.organization_slug, x.concurrency_key from private.live_tasks x
+      where x.state = 'waiting_for_key' and (x.organization_slug, x.concurrency_key) > (v_walk.key_organization_slug, v_walk.concurrency_key)
+      order by x.organization_slug, x.concurrency_key
+      limit 1
+    )
+    union all
+    select n.organization_slug, n.concurrency_key
+    from heads h
+    cross join lateral (
+      select x.organization_slug, x.concurrency_key from private.live_tasks x
+      where x.state = 'waiting_for_key' and (x.organization_slug, x.concurrency_key) > (h.organization_slug, h.concurrency_key)
+      order by x.organization_slug, x.concurrency_key
+      limit 1
+    ) n
+  )
+  select array_agg(h.organization_slug) as organizations, array_agg(h.concurrency_key) as keys, count(*) as number
+  into v_heads
+  from (select * from heads limit 1000) h;
   update private.live_tasks l set state = 'pending'
   where l.task_id in (
-    with recursive heads as (
-      (
-        select x.organization_slug, x.concurrency_key from private.live_tasks x
-        where x.state = 'waiting_for_key' and x.concurrency_key is not null
-        order by x.organization_slug, x.concurrency_key
-        limit 1
-      )
-      union all
-      select n.organization_slug, n.concurrency_key
-      from heads h
-      cross join lateral (
-        select x.organization_slug, x.concurrency_key from private.live_tasks x
-        where x.state = 'waiting_for_key' and x.concurrency_key is not null
-          and (x.organization_slug, x.concurrency_key) > (h.organization_slug, h.concurrency_key)
-        order by x.organization_slug, x.concurrency_key
-        limit 1
-      ) n
-    )
     select first.task_id
-    from (select * from heads limit 1000) h
+    from unnest(v_heads.organizations, v_heads.keys) h (organization_slug, concurrency_key)
     cross join lateral (
       select x.* from private.live_tasks x
       where x.state = 'waiting_for_key' and x.organization_slug = h.organization_slug and x.concurrency_key = h.concurrency_key
@@ -45,19 +51,19 @@ begin
     ) first
     where private.key_has_room(first)
   );
+  if v_heads.number = 1000 or v_walk.key_organization_slug <> '' then
+    update private.queue_walk w
+    set key_organization_slug = case when v_heads.number = 1000 then v_heads.organizations[1000] else '' end,
+      concurrency_key = case when v_heads.number = 1000 then v_heads.keys[1000] else '' end
+    where exists (select from private.queue_walk x for update skip locked);
+  end if;
   update private.live_tasks l set state = 'pending'
   where l.task_id in (
     select w.task_id
     from public.agents a
-    cross join lateral (
-      select x.task_id from private.live_tasks x
-      where x.state = 'waiting_for_agent' and x.agent_slug = a.slug
-      order by x.priority, x.scheduled_at, x.ticket
-      limit greatest(0, least(1000, coalesce(a.max_concurrent_tasks, 1000) - (
-        select count(*) from private.live_tasks r where r.state = 'running' and r.agent_slug = a.slug
-      )))
-      for update skip locked
-    ) w
+    cross join lateral private.next_of_agent(a.slug, greatest(0, least(1000, coalesce(a.max_concurrent_tasks, 1000) - (
+      select count(*) from private.live_tasks r where r.state = 'running' and r.agent_slug = a.slug
+    )))) w (task_id)
     where a.slug in (select distinct y.agent_slug from private.live_tasks y where y.state = 'waiting_for_agent')
   );
 end;
@@ -214,11 +220,15 @@ create function private.milliseconds_until_due() returns integer
 language sql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
   select coalesce((
-    select least(greatest(ceil(extract(epoch from l.scheduled_at - private.clock()) * 1000), 20), 300000)::integer
-    from private.live_tasks l where l.state = 'delayed' order by l.scheduled_at limit 1
+    select least(greatest(ceil(extract(epoch from l.scheduled_at - private.clock()) * 1000), 100), 300000)::integer
+    from (select * from private.live_tasks d where d.state = 'delayed' order by d.scheduled_at limit 20) l
+    join public.organizations o on o.slug = l.organization_slug and o.is_active
+    where not private.queue_is_paused(l.organization_slug, l.method)
+    order by l.scheduled_at
+    limit 1
   ), 300000);
 $$;
-comment on function private.milliseconds_until_due() is 'How long until the next task that was scheduled for later is due: 20 to 300000; 300000 when there is none.';
+comment on function private.milliseconds_until_due() is 'How long until the next task that was scheduled for later may be claimed: 100 to 300000; 300000 when there is none.';
 revoke execute on function private.milliseconds_until_due() from public;
 grant execute on function private.milliseconds_until_due() to service_role;
 

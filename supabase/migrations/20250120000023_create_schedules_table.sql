@@ -300,10 +300,21 @@ begin
   with due as materialized (
     select s.id
     from public.schedules s
-    where s.enabled and (s.next_run_at is not null or s.last_error is null)
-      and coalesce(greatest(s.next_run_at, s.held_until), '-infinity') <= private.clock()
-    order by coalesce(greatest(s.next_run_at, s.held_until), '-infinity')
-    limit max_schedules
+    -- Asked of the row itself too: another worker may just have taken it.
+    where s.enabled and coalesce(greatest(s.next_run_at, s.held_until), '-infinity') <= private.clock() and s.id in (
+      -- Organizations take turns.
+      select z.id
+      from (
+        select x.id, row_number() over (
+          partition by x.organization_slug order by coalesce(greatest(x.next_run_at, x.held_until), '-infinity')
+        ) as turn
+        from public.schedules x
+        where x.enabled and (x.next_run_at is not null or x.last_error is null)
+          and coalesce(greatest(x.next_run_at, x.held_until), '-infinity') <= private.clock()
+      ) z
+      order by z.turn, random()
+      limit max_schedules
+    )
     for no key update skip locked
   ),
   held as (

@@ -6,15 +6,17 @@ from public.agent_conversations c
 where c.status = 'active';
 comment on view public.recent_conversations is 'Active conversations with message_count. Newest first: ?order=last_message_at.desc.nullslast&limit=10.';
 
--- What selects and orders comes from the narrow table, whose indexes have it; the policy of tasks decides who sees it.
+-- The narrow table has the indexes that select and order; its columns are not shown, so that every filter is tried only on rows
+-- of tasks that the policy has let through.
 create view public.active_tasks with (security_invoker = true) as
-select t.id, l.organization_slug, l.user_id, t.status, t.attempt, t.max_attempts, t.progress, t.progress_message, t.error_code, t.worker_id,
+select t.id, t.organization_slug, t.user_id, t.status, t.attempt, t.max_attempts, t.progress, t.progress_message, t.error_code, t.worker_id,
   t.lease_token, t.lease_expires_at, t.started_at, t.completed_at, t.paused_at, t.timeout_seconds, t.method, t.agent_slug, t.concurrency_key,
-  t.concurrency_limit, l.priority, t.scheduled_at, t.agent_conversation_id, t.agent_name, t.prompt, t.params, t.response, t.response_metadata,
+  t.concurrency_limit, t.priority, t.scheduled_at, t.agent_conversation_id, t.agent_name, t.prompt, t.params, t.response, t.response_metadata,
   t.evaluation, t.llm_metadata, t.error_message, t.error_data, t.metadata, t.deliverable_type, t.deliverable_metadata, t.backoff, t.idempotency_key,
-  t.parent_task_id, t.project_step_id, t.execution_id, l.created_at, t.updated_at, c.title as conversation_title
+  t.parent_task_id, t.project_step_id, t.execution_id, t.created_at, t.updated_at, c.title as conversation_title
 from private.live_tasks l
-join public.tasks t on t.id = l.task_id
+join public.tasks t
+  on t.id = l.task_id and t.organization_slug = l.organization_slug and t.user_id = l.user_id and t.priority = l.priority and t.created_at = l.created_at
 left join public.agent_conversations c on c.id = t.agent_conversation_id;
 comment on view public.active_tasks is 'Tasks that are not finished, with conversation_title. ?order=priority,created_at.';
 
@@ -115,9 +117,11 @@ create function public.organization_active_tasks(organization_slug text, page_si
 returns setof public.active_tasks
 language sql stable security invoker set search_path = '' set enable_sort = off set enable_bitmapscan = off
 as $$
-  select t.* from public.active_tasks t
-  where t.organization_slug = organization_active_tasks.organization_slug
-  order by t.priority, t.created_at
+  select t.*
+  from private.live_tasks l
+  cross join lateral (select a.* from public.active_tasks a where a.id = l.task_id) t
+  where l.organization_slug = organization_active_tasks.organization_slug
+  order by l.priority, l.created_at
   limit least(greatest(page_size, 0), 1000);
 $$;
 comment on function public.organization_active_tasks(text, integer) is 'The unfinished tasks of an organization that the caller may see, by priority and age.';

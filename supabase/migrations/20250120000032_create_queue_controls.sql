@@ -175,8 +175,8 @@ comment on view public.queue_health is
   'Per organization and method, among the tasks the caller may see: pending (due), running, paused (waiting for people), scheduled (pending, for later), oldest_pending_seconds (null when none is due), stuck (running past lease or timeout and not yet taken away, or due for ten minutes in a queue that is not paused), dead (dead letters of the last 30 days), is_paused (by queue_pauses). Queues without any of these have no row.';
 
 create view public.dead_letters with (security_invoker = true) as
-select t.id as task_id, d.organization_slug, t.user_id, t.method, t.agent_slug, t.agent_name, t.status, t.error_code, t.error_message,
-  t.error_data, t.attempt, t.max_attempts, t.created_at, d.completed_at,
+select t.id as task_id, t.organization_slug, t.user_id, t.method, t.agent_slug, t.agent_name, t.status, t.error_code, t.error_message,
+  t.error_data, t.attempt, t.max_attempts, t.created_at, t.completed_at,
   (
     select coalesce(jsonb_agg(jsonb_build_object(
       'attempt', r.attempt, 'status', r.status, 'error_code', r.error_code, 'error_message', r.error_message, 'worker_id', r.worker_id,
@@ -185,7 +185,7 @@ select t.id as task_id, d.organization_slug, t.user_id, t.method, t.agent_slug, 
     from public.runs r where r.task_id = t.id
   ) as attempts
 from private.dead_tasks d
-join public.tasks t on t.id = d.task_id;
+join public.tasks t on t.id = d.task_id and t.organization_slug = d.organization_slug and t.completed_at = d.completed_at;
 comment on view public.dead_letters is
   'Tasks that failed for good: no attempt was left, or the error was not worth another (what is to be tried again is pending). attempts lists every run, oldest first: [{attempt, status, error_code, error_message, worker_id, started_at, completed_at}]. ?organization_slug=eq.X&order=completed_at.desc. redrive_tasks brings them back.';
 
@@ -361,7 +361,7 @@ comment on function private.check_task_list(jsonb) is 'Raises 22023 tasks_not_a_
 revoke execute on function private.check_task_list(jsonb) from public;
 grant execute on function private.check_task_list(jsonb) to authenticated, service_role;
 
-create function public.enqueue_tasks(tasks jsonb) returns setof public.tasks
+create function public.enqueue_tasks(tasks jsonb default null) returns setof public.tasks
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare

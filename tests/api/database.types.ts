@@ -3099,6 +3099,20 @@ export type Database = {
             referencedColumns: ["id"];
           },
           {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
             foreignKeyName: "tasks_parent_task_id_fkey";
             columns: ["parent_task_id"];
             isOneToOne: false;
@@ -3124,6 +3138,13 @@ export type Database = {
             columns: ["project_step_id"];
             isOneToOne: false;
             referencedRelation: "project_steps";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "tasks_user_id_fkey";
+            columns: ["user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
             referencedColumns: ["id"];
           },
         ];
@@ -3183,7 +3204,7 @@ export type Database = {
           agent_slug: string | null;
           attempt: number;
           attempts: Json | null;
-          completed_at: string;
+          completed_at: string | null;
           created_at: string;
           error_code: string | null;
           error_data: Json | null;
@@ -3202,6 +3223,20 @@ export type Database = {
             columns: ["agent_slug"];
             isOneToOne: false;
             referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "tasks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
             referencedColumns: ["slug"];
           },
           {
@@ -3605,7 +3640,7 @@ export type Database = {
         };
       };
       enqueue_tasks: {
-        Args: { tasks: Json };
+        Args: { tasks?: Json };
         Returns: {
           agent_conversation_id: string | null;
           agent_name: string | null;

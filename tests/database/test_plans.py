@@ -136,13 +136,25 @@ def explain(connection: Connection, query: str) -> tuple[float, list[Node]]:
     return plan["Actual Rows"], list(scans(plan))
 
 
+# What organization_active_tasks runs, with its settings: an explained function shows no scans.
+ACTIVE_OF_ADMINS = """
+  select t.* from private.live_tasks l
+  cross join lateral (select a.* from public.active_tasks a where a.id = l.task_id) t
+  where l.organization_slug = 'plan-1' order by l.priority, l.created_at limit 20"""
+
+
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("name", LISTS)
 def test_a_list_reads_about_what_it_returns(full: Connection, name: str, who: str) -> None:
     with full.transaction(force_rollback=True):
         user_id = act_as(full, who)
         where = f"organization_slug = '{ADMINS[who]}'" if who in ADMINS else f"user_id = '{user_id}'"
-        returned, nodes = explain(full, LISTS[name].format(where))
+        query = LISTS[name].format(where)
+        if (name, who) == ("active tasks", "admin"):
+            full.execute("set local enable_sort = off")
+            full.execute("set local enable_bitmapscan = off")
+            query = ACTIVE_OF_ADMINS
+        returned, nodes = explain(full, query)
     big = [node for node in nodes if node.relation in BIG]
     assert returned == (20 if who != "newcomer" else {"newest tasks": 5}.get(name, returned))
     assert [node for node in big if node.kind == "Seq Scan"] == []

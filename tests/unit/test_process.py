@@ -105,6 +105,20 @@ def test_missing_settings_end_with_2_and_name_the_variable(tmp_path: Path) -> No
     )
 
 
+def test_a_method_without_a_handler_ends_with_2_and_says_which_there_are(tmp_path: Path) -> None:
+    with process("http://127.0.0.1:1", tmp_path, "--methods", "converse,translate") as run:
+        _, errors = run.communicate(timeout=20)
+    assert run.returncode == 2
+    assert "--methods names translate, but this worker has handlers for converse, process" in errors
+
+
+async def test_only_methods_with_a_handler_are_asked_for(tmp_path: Path) -> None:
+    backend = FakeBackend()
+    with fake_postgrest(backend) as server, process(server.url, tmp_path, "--once") as run:
+        assert run.wait(20) == 0
+    assert [info["methods"] for info in backend.registered] == [["converse", "process"]]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["run", "--concurrency", "0"], ["run", "--poll-interval", "never"], ["run", "--methods", ","], ["walk"]],

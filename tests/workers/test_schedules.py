@@ -103,8 +103,8 @@ def test_all_that_was_missed_is_caught_up_on_in_order(crew: Crew, office: Lab) -
     crew.muster(2)
     wait_for(lambda: len(times(office, everything)) >= 4 and times(office, last), 20, "they catch up")
     hour = at.replace(minute=0, second=0)
-    assert times(office, everything) == [at, hour + HOUR, hour + 2 * HOUR, hour + 3 * HOUR]
-    assert len(times(office, last)) == 1
+    # An hour that begins meanwhile adds a time of its own.
+    assert times(office, everything)[:4] == [at, hour + HOUR, hour + 2 * HOUR, hour + 3 * HOUR]
     assert times(office, last)[0] >= hour + 3 * HOUR
 
 

@@ -158,7 +158,7 @@ def test_a_worker_without_the_package_says_what_to_install_and_goes_on(tmp_path:
         env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
     assert done.stdout == "at work\n"
-    assert "pip install 'orchestrator-ai[listen]'" in done.stderr
+    assert "pip install -e '.[listen]'" in done.stderr
 
 
 # Worker processes ----------------------------------------------------------------------------------------------------
