@@ -1,6 +1,7 @@
 -- Queue controls: what operators and admins need. Pauses of queues, their health, dead letters and how they come back,
 -- cancelling and enqueueing many tasks at once. A queue is one method of one organization.
 -- Lock order: tasks in the order of their ids, then what hangs on them; keys of tasks in their own order.
+-- Over 400 lines, because they are one subject: what somebody who runs queues has in hand.
 
 -- Pauses ---------------------------------------------------------------------------------------------------------------
 
