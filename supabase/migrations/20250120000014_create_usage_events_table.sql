@@ -67,7 +67,7 @@ using (
 );
 
 create function private.record_usage(items jsonb) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
   with written as (

@@ -591,7 +591,7 @@ grant execute on function private.park_for_agents(uuid[], text[], uuid[]) to ser
 -- Sorting is switched off, so that the planner, whatever it knows of the table, takes the index that has the order.
 create function private.pick_tasks(max_tasks integer, methods text[], organizations text[], out ids uuid[], out undecided boolean)
 language plpgsql volatile security invoker
-set search_path = '' set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
+set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
 as $$
 declare
   v_now constant timestamptz := private.clock();
@@ -713,7 +713,7 @@ begin
       select t.id
       from unnest(v_candidates.ids, v_candidates.turns) c (id, turn)
       join public.tasks t on t.id = c.id and t.status = 'pending'
-      where c.id <> all (v_parked)
+      where t.id = any (v_candidates.ids) and c.id <> all (v_parked) -- the first, so that no plan begins with the whole table
       order by c.turn, random() -- priorities are each organization's own
       limit max_tasks - cardinality(ids)
       for update of t skip locked
@@ -742,7 +742,7 @@ grant execute on function private.pick_tasks(integer, text[], text[]) to service
 create function private.lease_tasks(
   worker_id text, max_tasks integer, lease_seconds integer, methods text[], organizations text[], out leases jsonb, out undecided boolean
 )
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_ids uuid[];
@@ -794,7 +794,7 @@ revoke execute on function private.lease_tasks(text, integer, integer, text[], t
 grant execute on function private.lease_tasks(text, integer, integer, text[], text[]) to service_role;
 
 create function private.describe_leases(leases jsonb) returns json
-language plpgsql stable security invoker set search_path = '' set enable_seqscan = off
+language plpgsql stable security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
   -- json, not jsonb: a large answer is only passed on, and its text is half the work of a tree.
@@ -802,7 +802,7 @@ begin
     with held as materialized (
       select l.attempt as held_attempt, l.lease_token as held_token, l.lease_expires_at as held_until, t.*
       from jsonb_to_recordset(leases) l (task_id uuid, attempt integer, lease_token uuid, lease_expires_at timestamptz)
-      join public.tasks t on t.id = l.task_id
+      join public.tasks t on t.id = l.task_id and t.id = any (private.task_ids(leases))
     ),
     agents as materialized (
       select a.slug, a.organization_slug, a.owner_user_id, json_build_object(

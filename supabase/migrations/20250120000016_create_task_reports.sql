@@ -32,11 +32,22 @@ comment on function private.stale_outcome(text, text, jsonb) is
 revoke execute on function private.stale_outcome(text, text, jsonb) from public;
 grant execute on function private.stale_outcome(text, text, jsonb) to service_role;
 
+create function private.task_ids(items jsonb) returns uuid[]
+language sql immutable set search_path = ''
+as $$
+  select array(select (e.item ->> 'task_id')::uuid from jsonb_array_elements(items) e (item));
+$$;
+comment on function private.task_ids(jsonb) is
+  'The tasks that items name. Statements that join items to tasks name them once more, so that no plan, whatever it knows of the table, begins with the whole of it.';
+revoke execute on function private.task_ids(jsonb) from public;
+grant execute on function private.task_ids(jsonb) to service_role;
+
 create function private.hold_leased_tasks(worker_id text, items jsonb) returns integer[]
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := private.clock();
+  v_ids constant uuid[] := private.task_ids(items);
   v_held record;
   v_organizations text[];
   v_users uuid[];
@@ -57,7 +68,7 @@ begin
       from jsonb_array_elements(items) with ordinality e (item, place)
     ) i
     join public.tasks t
-      on t.id = i.task_id and t.status = 'in_progress' and t.attempt = i.attempt and t.lease_token = i.lease_token
+      on t.id = i.task_id and t.id = any (v_ids) and t.status = 'in_progress' and t.attempt = i.attempt and t.lease_token = i.lease_token
       and t.worker_id = hold_leased_tasks.worker_id and t.lease_expires_at > v_now
     order by t.id, i.place
     for update of t skip locked
@@ -91,7 +102,7 @@ grant execute on function private.hold_leased_tasks(text, jsonb) to service_role
 -- Lists of one kind, with their tasks locked ----------------------------------------------------------------------------
 
 create function private.take_heartbeats(items jsonb, lease_seconds integer) returns void
-language sql volatile security invoker set search_path = '' set enable_seqscan = off
+language sql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
   update public.tasks t
   set lease_expires_at = private.clock() + make_interval(secs => lease_seconds),
@@ -102,14 +113,14 @@ as $$
     from rows from (jsonb_to_recordset(items) as (task_id uuid, progress numeric, progress_message text)) with ordinality i (task_id, progress, progress_message, place)
     group by i.task_id
   ) b
-  where t.id = b.task_id;
+  where t.id = b.task_id and t.id = any (private.task_ids(items));
 $$;
 comment on function private.take_heartbeats(jsonb, integer) is 'Extends leases; keeps progress (0 to 99; 100 is for completion) and progress_message.';
 revoke execute on function private.take_heartbeats(jsonb, integer) from public;
 grant execute on function private.take_heartbeats(jsonb, integer) to service_role;
 
 create function private.take_events(items jsonb) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_bad text;
@@ -138,7 +149,7 @@ revoke execute on function private.take_events(jsonb) from public;
 grant execute on function private.take_events(jsonb) to service_role;
 
 create function private.write_deliverables(items jsonb) returns table (task_id uuid, written jsonb)
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_results record;
@@ -213,7 +224,7 @@ revoke execute on function private.write_deliverables(jsonb) from public;
 grant execute on function private.write_deliverables(jsonb) to service_role;
 
 create function private.take_completions(items jsonb) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_has record;
@@ -248,7 +259,7 @@ begin
       || case when v_written ? i.task_id::text then jsonb_build_object('deliverable', v_written -> i.task_id::text) else '{}' end,
     error_code = null, error_message = null, error_data = null, progress_message = null
   from jsonb_to_recordset(items) i (task_id uuid, response jsonb, response_metadata jsonb, llm_metadata jsonb)
-  where t.id = i.task_id;
+  where t.id = i.task_id and t.id = any (private.task_ids(items));
 end;
 $$;
 comment on function private.take_completions(jsonb) is
@@ -266,7 +277,7 @@ revoke execute on function private.retry_delay(interval, integer) from public;
 grant execute on function private.retry_delay(interval, integer) to service_role;
 
 create function private.take_failures(items jsonb) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_without_code text;
@@ -295,9 +306,9 @@ begin
     from jsonb_to_recordset(items) f (
       task_id uuid, error_code text, error_message text, error_data jsonb, retryable boolean, retry_after numeric, rejected boolean
     )
-    join public.tasks x on x.id = f.task_id
+    join public.tasks x on x.id = f.task_id and x.id = any (private.task_ids(items))
   ) i
-  where t.id = i.task_id;
+  where t.id = i.task_id and t.id = any (private.task_ids(items));
 end;
 $$;
 comment on function private.take_failures(jsonb) is
@@ -306,12 +317,12 @@ revoke execute on function private.take_failures(jsonb) from public;
 grant execute on function private.take_failures(jsonb) to service_role;
 
 create function private.take_releases(items jsonb) returns void
-language sql volatile security invoker set search_path = '' set enable_seqscan = off
+language sql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
   update public.tasks t
   set status = 'pending', attempt = t.attempt - 1, scheduled_at = private.clock(), progress_message = null
   from jsonb_to_recordset(items) i (task_id uuid)
-  where t.id = i.task_id;
+  where t.id = i.task_id and t.id = any (private.task_ids(items));
 $$;
 comment on function private.take_releases(jsonb) is 'Gives tasks back unfinished; costs no attempt.';
 revoke execute on function private.take_releases(jsonb) from public;

@@ -74,7 +74,7 @@ revoke execute on function private.wake_forgotten_tasks() from public;
 grant execute on function private.wake_forgotten_tasks() to service_role;
 
 create function private.reap_late_tasks() returns integer
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_count integer;
