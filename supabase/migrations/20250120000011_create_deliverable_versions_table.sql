@@ -101,7 +101,6 @@ $$;
 comment on function private.add_deliverable_version(public.deliverable_versions) is
   'Adds the next version of a deliverable and makes it current. Locks the deliverable, so that numbers never collide. Callers have checked who may.';
 revoke execute on function private.add_deliverable_version(public.deliverable_versions) from public;
-grant execute on function private.add_deliverable_version(public.deliverable_versions) to service_role;
 
 create function private.lock_own_deliverable(deliverable_id uuid) returns public.deliverables
 language plpgsql volatile security definer set search_path = ''

@@ -275,11 +275,10 @@ begin
   if v_pending is not null then
     insert into private.live_tasks as l (
       task_id, organization_slug, user_id, agent_conversation_id, method, agent_slug, concurrency_key, concurrency_limit, priority, scheduled_at,
-    created_at, attempt, state
+      created_at, attempt, state
     )
     select n.id, n.organization_slug, n.user_id, n.agent_conversation_id, n.method, n.agent_slug, n.concurrency_key, n.concurrency_limit,
-    n.priority, n.scheduled_at, n.created_at,
-      n.attempt, case when n.scheduled_at > v_now then 'delayed' else 'pending' end
+      n.priority, n.scheduled_at, n.created_at, n.attempt, case when n.scheduled_at > v_now then 'delayed' else 'pending' end
     from new_rows n
     where n.id = any (v_pending)
     on conflict (task_id) do update

@@ -126,7 +126,8 @@ grant execute on function public.resume_queue(text, text) to authenticated, serv
 
 -- Views ----------------------------------------------------------------------------------------------------------------
 
-create view public.queue_health with (security_invoker = true) as
+-- A barrier, so that a filter is tried only on rows that the caller may see; who that is stands in the view.
+create view public.queue_health with (security_invoker = true, security_barrier = true) as
 select q.organization_slug, q.method, q.pending, q.running, q.paused, q.scheduled,
   round(extract(epoch from (select private.clock()) - q.oldest_due_at), 3) as oldest_pending_seconds,
   q.overrun + case when p.is_paused then 0 else q.overdue end as stuck, q.dead, p.is_paused
