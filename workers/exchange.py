@@ -46,6 +46,8 @@ class Exchange:
     ) -> None:
         # So many last words make a request of their own while others are under way; fewer wait a moment for more.
         self._enough = max(1, min(options.max_items, options.concurrency // options.max_in_flight))
+        # Of more at once, each request takes a part, so that the database works on some while agents do on others.
+        self._most = min(options.max_items, max(self._enough, options.fair_items))
         self.queue = ReportQueue(self.wake, enough=self._enough)
         self._options = options
         self._info = info
@@ -160,24 +162,24 @@ class Exchange:
         batch = self.queue.take(
             heartbeat_seconds=self._heartbeat_seconds,
             grace_seconds=options.grace_seconds,
-            max_items=1 if self._careful else options.max_items,
+            max_items=1 if self._careful else self._most,
             max_bytes=options.max_bytes,
             only_heartbeats=only_heartbeats,
         )
         now = time.monotonic()
         asked = 0 if only_heartbeats else self._tasks_wanted(batch.finals)
-        if batch.finals:
-            # Work for the slots that it frees, and no more: while it is under way, no other can ask for that.
-            asked = min(asked, batch.finals)
+        if asked > batch.finals > 0:
+            # Work for the slots that it frees and for half of the others, so that a stuck request does not keep them all.
+            asked = batch.finals + (asked - batch.finals + 1) // 2
         polls = asked > 0 and now >= self._polls.due_at
         asks = self.queue.running > 0 and now >= self._ask_at
         if not (batch.items or polls or asks):
             return False
         self._ask_at = now + options.ask_seconds
         self._careful = max(0, self._careful - 1)
+        flight = Flight(batch, asked)
         if asked and not batch.finals:
             self._polls.begun()
-        flight = Flight(batch, asked)
         self._flights.launch(flight, self._exchange(backend, flight))
         return True
 

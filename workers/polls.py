@@ -10,6 +10,8 @@ from workers.contract import ExchangeAnswer
 
 # Answers that say "more waits" and bring nothing: after the second of them in a row the pause grows from this.
 _VAIN_SECONDS = 0.01
+# Where work has just come from, more comes: from this the pause doubles with each answer that brings nothing.
+_FRESH_SECONDS = 0.05
 # A request so soon after a poll waits for the rest of it.
 _REQUEST_SECONDS = 0.02
 
@@ -19,6 +21,7 @@ class Polls:
 
     def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = interval
+        self._pause = interval  # Before the next poll, unless the database knows of something sooner.
         self._clock = clock
         self._at = 0.0
         self._hold_until = 0.0  # Requests before this wait for it.
@@ -49,6 +52,8 @@ class Polls:
             return
         brought = len(answer.tasks) + len(answer.unreadable)
         self.found_nothing = brought == 0
+        self._pause = min(_FRESH_SECONDS if brought else self._pause * 2, self._interval)
+        told = min(told, self._pause)
         self._vain = 0 if brought or told else self._vain + 1
         if self._vain > 1:
             told = min(_VAIN_SECONDS * 2.0 ** min(self._vain - 2, 20), self._interval)

@@ -70,4 +70,5 @@ class ExchangeOptions:
     linger_seconds: float = 0.01  # How long a small report waits for more while other requests are under way.
     max_tasks: int = 1000  # At most so many tasks in one answer,
     max_items: int = 1000  # so many items in one report,
+    fair_items: int = 50  # so many always fit, when what there is to say is shared out to the requests in flight,
     max_bytes: int = 4_000_000  # and so many bytes.

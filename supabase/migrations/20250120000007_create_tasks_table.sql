@@ -73,18 +73,8 @@ create table public.tasks (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint status_is_known check (status in ('pending', 'in_progress', 'paused', 'completed', 'failed', 'cancelled', 'timeout', 'rejected')),
-  constraint prompt_is_neither_empty_nor_huge check (btrim(prompt, e' \t\r\n') <> '' and octet_length(prompt) <= 1048576),
-  constraint params_is_an_object check (jsonb_typeof(params) = 'object' and octet_length(params::text) <= 1048576),
-  constraint metadata_is_a_small_object check (jsonb_typeof(metadata) = 'object' and octet_length(metadata::text) <= 262144),
-  constraint evaluation_is_a_small_object check (jsonb_typeof(evaluation) = 'object' and octet_length(evaluation::text) <= 262144),
-  constraint deliverable_metadata_is_a_small_object
-    check (jsonb_typeof(deliverable_metadata) = 'object' and octet_length(deliverable_metadata::text) <= 262144),
   constraint response_metadata_is_an_object check (jsonb_typeof(response_metadata) = 'object'),
   constraint llm_metadata_is_an_object check (jsonb_typeof(llm_metadata) = 'object'),
-  constraint names_and_keys_are_short_and_not_blank check (
-    length(agent_name) <= 255 and btrim(deliverable_type) <> '' and length(deliverable_type) <= 100 and length(idempotency_key) <= 255 and length(concurrency_key) <= 255
-    and btrim(idempotency_key) <> '' and btrim(concurrency_key) <> ''
-  ),
   constraint progress_is_a_percentage check (progress between 0 and 100),
   constraint timeout_is_between_a_second_and_a_day check (timeout_seconds between 1 and 86400),
   constraint concurrency_limit_is_small check (concurrency_limit between 1 and 1000),
@@ -318,6 +308,18 @@ comment on function private.guard_task() is
   'The state machine of tasks, for every writer: legal moves, what each state implies (lease, completed_at, progress), and nothing finished changes.';
 revoke execute on function private.guard_task() from public;
 
+create function private.refuse_row() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  raise exception using errcode = '23514', table = tg_table_name, constraint = tg_name,
+    message = format('new row for relation "%s" violates check constraint "%s"', tg_table_name, tg_name),
+    hint = 'The name of the constraint is the rule.';
+end;
+$$;
+comment on function private.refuse_row() is 'Before insert and update: refuses the row, as a check constraint of the trigger''s name would.';
+revoke execute on function private.refuse_row() from public;
+
 create function private.begin_in_first_state() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$
@@ -354,8 +356,33 @@ create trigger check_json before insert or update of params, metadata, evaluatio
 for each row
 when (new.params <> '{}' or new.metadata <> '{}' or new.evaluation <> '{}' or new.deliverable_metadata <> '{}')
 execute function private.check_json('params', 'metadata', 'evaluation', 'deliverable_metadata');
+-- What is not large or changes with every claim is a check constraint; these rules are looked at only when their columns are written,
+-- since a check is computed again for each new version of a row, and these would read all of its JSON.
+create trigger metadata_is_a_small_object before insert or update of metadata on public.tasks
+for each row when ((jsonb_typeof(new.metadata) = 'object' and octet_length(new.metadata::text) <= 262144) is false)
+execute function private.refuse_row();
+create trigger evaluation_is_a_small_object before insert or update of evaluation on public.tasks
+for each row when ((jsonb_typeof(new.evaluation) = 'object' and octet_length(new.evaluation::text) <= 262144) is false)
+execute function private.refuse_row();
+create trigger deliverable_metadata_is_a_small_object before insert or update of deliverable_metadata on public.tasks
+for each row when ((jsonb_typeof(new.deliverable_metadata) = 'object' and octet_length(new.deliverable_metadata::text) <= 262144) is false)
+execute function private.refuse_row();
+create trigger names_and_keys_are_short_and_not_blank before insert or update of agent_name, deliverable_type, idempotency_key, concurrency_key on public.tasks
+for each row when ((
+  length(new.agent_name) <= 255 and btrim(new.deliverable_type) <> '' and length(new.deliverable_type) <= 100
+  and length(new.idempotency_key) <= 255 and btrim(new.idempotency_key) <> '' and length(new.concurrency_key) <= 255 and btrim(new.concurrency_key) <> ''
+) is false)
+execute function private.refuse_row();
+
+-- Not for the moves of every task and for heartbeats, where the writer has set already what follows from them.
 create trigger guard_task before update on public.tasks
-for each row execute function private.guard_task();
+for each row when (not (
+  old.status = 'pending' and new.status = 'in_progress' and new.progress = 0
+  or old.status = 'in_progress' and new.status = 'in_progress' and new.progress >= old.progress
+  or old.status = 'in_progress' and new.status = 'completed' and new.progress = 100
+  and new.completed_at is not null and new.lease_token is null and new.lease_expires_at is null
+))
+execute function private.guard_task();
 create trigger set_updated_at before update on public.tasks
 for each row execute function public.set_updated_at();
 

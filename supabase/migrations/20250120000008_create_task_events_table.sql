@@ -3,7 +3,7 @@
 -- Writers hold the lock on the task's row, so that max(sequence) + 1 is safe.
 
 create table public.task_events (
-  id bigint generated always as identity primary key,
+  id bigint generated always as identity,
   task_id uuid not null references public.tasks (id) on delete cascade,
   sequence integer not null,
   attempt integer not null,
@@ -11,13 +11,14 @@ create table public.task_events (
   message text,
   data jsonb not null default '{}',
   created_at timestamptz not null default now(),
-  -- Replay: task_id = x and sequence > n order by sequence.
-  constraint sequence_is_unique_within_a_task unique (task_id, sequence),
+  -- Also the replay: task_id = x and sequence > n order by sequence.
+  primary key (task_id, sequence),
   constraint type_is_known check (type in ('status', 'progress', 'message', 'partial', 'tool', 'log')),
   constraint data_is_an_object check (jsonb_typeof(data) = 'object' and pg_column_size(data) <= 1048576)
 );
 
 comment on table public.task_events is 'Append-only trail of a task: status, progress, message, partial (streamed text in data.text), tool, log. Kept in step with tasks by triggers.';
+comment on column public.task_events.id is 'Order of writing over all tasks; an event is named by task and sequence.';
 comment on column public.task_events.sequence is '1, 2, 3, … within the task, without gaps.';
 comment on column public.task_events.data is 'status: {from, to, error_code?}; progress: {progress}; partial: {text}, to be joined after the last status event to in_progress.';
 
@@ -39,7 +40,7 @@ for each row execute function private.refuse_change();
 
 -- The planner cannot know how many rows a statement changed: nested loops over them are switched off in such triggers.
 create function private.record_task_changes() returns trigger
-language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_hashjoin = on
 as $$
 begin
   if tg_op = 'INSERT' then

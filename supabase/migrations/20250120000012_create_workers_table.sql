@@ -33,6 +33,8 @@ create table private.worker_requests (
   created_at timestamptz not null default now(),
   primary key (worker_id, request_id)
 );
+-- Read once, if ever: not worth compressing.
+alter table private.worker_requests alter column outcomes set storage external, alter column leases set storage external;
 
 -- Answers old enough to forget (private.reap_tasks).
 create index worker_requests_created_at_idx on private.worker_requests (created_at);

@@ -41,8 +41,7 @@ create index runs_organization_recent_idx on public.runs (organization_slug, cre
 create index runs_user_recent_idx on public.runs (created_by, created_at desc);
 -- Runs of a session.
 create index runs_session_idx on public.runs (session_id) where session_id is not null;
--- Foreign keys.
-create index runs_agent_idx on public.runs (agent_slug);
+-- Children of a run (foreign key).
 create index runs_parent_idx on public.runs (parent_run_id) where parent_run_id is not null;
 
 create trigger set_updated_at before update on public.runs
@@ -84,7 +83,7 @@ revoke all on private.cancellations from anon, authenticated, service_role;
 grant select, delete on private.cancellations to service_role;
 
 create function private.close_runs() returns trigger
-language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_hashjoin = on
 as $$
 declare
   v_now constant timestamptz := private.clock();

@@ -199,7 +199,7 @@ comment on function private.follow_new_tasks() is 'After tasks are inserted: the
 revoke execute on function private.follow_new_tasks() from public;
 
 create function private.follow_changed_tasks() returns trigger
-language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_hashjoin = on
 as $$
 declare
   v_now constant timestamptz := private.clock();
@@ -415,6 +415,17 @@ comment on function private.queue_is_paused(text, text) is 'Whether somebody has
 revoke execute on function private.queue_is_paused(text, text) from public;
 grant execute on function private.queue_is_paused(text, text) to service_role;
 
+create function private.queues_are_paused() returns boolean
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  return exists (select from public.queue_pauses);
+end;
+$$;
+comment on function private.queues_are_paused() is 'Whether any queue is paused; where none is, nobody need ask for each.';
+revoke execute on function private.queues_are_paused() from public;
+grant execute on function private.queues_are_paused() to service_role;
+
 create function private.walk_queues(methods text[], from_organization text, from_method text, to_organization text, to_method text, max_queues bigint)
 returns table (organization_slug text, method text, concurrency numeric)
 language sql volatile security invoker rows 100
@@ -444,7 +455,7 @@ as $$
   join public.organizations o on o.slug = h.organization_slug and o.is_active
   where (walk_queues.methods is null or h.method = any (walk_queues.methods))
     and (to_organization is null or (h.organization_slug, h.method) <= (to_organization, to_method))
-    and not private.queue_is_paused(h.organization_slug, h.method)
+    and (not (select private.queues_are_paused()) or not private.queue_is_paused(h.organization_slug, h.method))
     -- An organization without room is passed over here, so that it takes no place of others; it is counted exactly later.
     and (
       o.settings #>> '{limits,max_concurrent_tasks}' is null
@@ -590,7 +601,7 @@ grant execute on function private.park_for_agents(uuid[], text[], uuid[]) to ser
 -- Sorting is switched off, so that the planner, whatever it knows of the table, takes the index that has the order.
 create function private.pick_tasks(max_tasks integer, methods text[], organizations text[], out ids uuid[], out undecided boolean)
 language plpgsql volatile security invoker
-set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
+set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
 as $$
 declare
   v_now constant timestamptz := private.clock();
@@ -609,9 +620,9 @@ begin
   undecided := false;
   if exists (select from private.live_tasks d where d.state = 'delayed' and d.scheduled_at <= v_now) then
     update private.live_tasks l set state = 'pending'
-    where l.task_id in (
+    where l.task_id = any (array(
       select y.task_id from private.live_tasks y
-      where y.state = 'delayed' and y.task_id in (
+      where y.state = 'delayed' and y.task_id = any (array(
         -- A thousand at most, of each organization in turn.
         with recursive tenants as (
           (select l.organization_slug from private.live_tasks l where l.state = 'delayed' order by l.organization_slug limit 1)
@@ -636,9 +647,9 @@ begin
         ) d
         order by d.place, random()
         limit 1000
-      )
+      ))
       for update skip locked
-    );
+    ));
   end if;
   select array_agg(q.organization_slug) as organizations, array_agg(q.method) as methods, array_agg(q.concurrency) as limits,
     count(*) as number, count(q.concurrency) > 0 as limited
@@ -656,7 +667,7 @@ begin
     -- One claimer at a time counts what a limited organization runs; the others leave it to the next round.
     v_locked := array(
       select o.slug from public.organizations o
-      where o.slug in (select q.slug from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null)
+      where o.slug = any (array(select q.slug from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null))
       order by o.slug
       for no key update skip locked
     );
@@ -741,7 +752,7 @@ grant execute on function private.pick_tasks(integer, text[], text[]) to service
 create function private.lease_tasks(
   worker_id text, max_tasks integer, lease_seconds integer, methods text[], organizations text[], out leases jsonb, out undecided boolean
 )
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 declare
   v_ids uuid[];
@@ -768,7 +779,7 @@ begin
   end if;
   with claimed as (
     update public.tasks t
-    set status = 'in_progress', attempt = t.attempt + 1, worker_id = lease_tasks.worker_id,
+    set status = 'in_progress', progress = 0, attempt = t.attempt + 1, worker_id = lease_tasks.worker_id,
       lease_token = (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid, lease_expires_at = v_lease_expires_at, started_at = v_now,
       progress_message = null, error_code = null, error_message = null, error_data = null
     where t.id = any (v_ids)
@@ -793,7 +804,7 @@ revoke execute on function private.lease_tasks(text, integer, integer, text[], t
 grant execute on function private.lease_tasks(text, integer, integer, text[], text[]) to service_role;
 
 create function private.describe_leases(leases jsonb) returns json
-language plpgsql stable security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql stable security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 begin
   -- json, not jsonb: a large answer is only passed on, and its text is half the work of a tree.
@@ -801,7 +812,7 @@ begin
     with held as materialized (
       select l.attempt as held_attempt, l.lease_token as held_token, l.lease_expires_at as held_until, t.*
       from jsonb_to_recordset(leases) l (task_id uuid, attempt integer, lease_token uuid, lease_expires_at timestamptz)
-      join public.tasks t on t.id = l.task_id and t.id = any (private.task_ids(leases))
+      join public.tasks t on t.id = l.task_id and t.id = any (private.ids_in(leases, 'task_id'))
     ),
     agents as materialized (
       select a.slug, a.organization_slug, a.owner_user_id, json_build_object(
@@ -811,6 +822,11 @@ begin
       ) as body
       from public.agents a
       where a.slug in (select distinct h.agent_slug from held h)
+    ),
+    tenants as materialized (
+      select o.slug, o.settings #> '{network,allowed_hosts}' as allowed_hosts
+      from public.organizations o
+      where o.slug = any (array(select distinct h.organization_slug from held h))
     )
     select coalesce(json_agg(json_build_object(
       'task', json_build_object(
@@ -823,15 +839,16 @@ begin
       'agent', a.body, 'attempt', h.held_attempt, 'lease_token', h.held_token, 'lease_expires_at', h.held_until, 'run_id', h.held_token,
       'history', case when h.agent_conversation_id is null then '[]' else private.conversation_history(h.agent_conversation_id, h.id) end,
       'input', case when h.paused_at is null then '[]' else private.closed_questions(h.id) end,
-      'checkpoint', case when h.paused_at is not null then private.checkpoint_of(h.id) end
+      'checkpoint', case when h.paused_at is not null then private.checkpoint_of(h.id) end, 'allowed_hosts', o.allowed_hosts
     ) order by h.priority, h.scheduled_at, h.id), '[]')
     from held h
     left join agents a on a.slug = h.agent_slug and (a.organization_slug @> array[h.organization_slug] or a.owner_user_id = h.user_id)
+    join tenants o on o.slug = h.organization_slug
   );
 end;
 $$;
 comment on function private.describe_leases(jsonb) is
-  'What a worker needs to know of the tasks it leased: [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint}]; agent is null when it is gone.';
+  'What a worker needs to know of the tasks it leased: [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts}]; agent is null when it is gone.';
 revoke execute on function private.describe_leases(jsonb) from public;
 grant execute on function private.describe_leases(jsonb) to service_role;
 
@@ -843,6 +860,6 @@ as $$
   select private.describe_leases(l.leases) from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations) l;
 $$;
 comment on function public.claim_tasks(text, integer, integer, text[], text[]) is
-  'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint}]; agent is null when it is gone. methods and organizations narrow what is asked for.';
+  'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts}]; agent is null when it is gone. methods and organizations narrow what is asked for.';
 revoke execute on function public.claim_tasks(text, integer, integer, text[], text[]) from public, anon, authenticated;
 grant execute on function public.claim_tasks(text, integer, integer, text[], text[]) to service_role;

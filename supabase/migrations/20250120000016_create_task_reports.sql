@@ -32,22 +32,12 @@ comment on function private.stale_outcome(text, text, jsonb) is
 revoke execute on function private.stale_outcome(text, text, jsonb) from public;
 grant execute on function private.stale_outcome(text, text, jsonb) to service_role;
 
-create function private.task_ids(items jsonb) returns uuid[]
-language sql immutable set search_path = ''
-as $$
-  select array(select (e.item ->> 'task_id')::uuid from jsonb_array_elements(items) e (item));
-$$;
-comment on function private.task_ids(jsonb) is
-  'The tasks that items name. Statements that join items to tasks name them once more, so that no plan, whatever it knows of the table, begins with the whole of it.';
-revoke execute on function private.task_ids(jsonb) from public;
-grant execute on function private.task_ids(jsonb) to service_role;
-
 create function private.hold_leased_tasks(worker_id text, items jsonb) returns integer[]
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := private.clock();
-  v_ids constant uuid[] := private.task_ids(items);
+  v_ids constant uuid[] := private.ids_in(items, 'task_id');
   v_held record;
   v_organizations text[];
   v_users uuid[];
@@ -102,7 +92,7 @@ grant execute on function private.hold_leased_tasks(text, jsonb) to service_role
 -- Lists of one kind, with their tasks locked ----------------------------------------------------------------------------
 
 create function private.take_heartbeats(items jsonb, lease_seconds integer) returns void
-language sql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language sql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
   update public.tasks t
   set lease_expires_at = private.clock() + make_interval(secs => lease_seconds),
@@ -113,14 +103,14 @@ as $$
     from rows from (jsonb_to_recordset(items) as (task_id uuid, progress numeric, progress_message text)) with ordinality i (task_id, progress, progress_message, place)
     group by i.task_id
   ) b
-  where t.id = b.task_id and t.id = any (private.task_ids(items));
+  where t.id = b.task_id and t.id = any (private.ids_in(items, 'task_id'));
 $$;
 comment on function private.take_heartbeats(jsonb, integer) is 'Extends leases; keeps progress (0 to 99; 100 is for completion) and progress_message.';
 revoke execute on function private.take_heartbeats(jsonb, integer) from public;
 grant execute on function private.take_heartbeats(jsonb, integer) to service_role;
 
 create function private.take_events(items jsonb) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 declare
   v_bad text;
@@ -149,7 +139,7 @@ revoke execute on function private.take_events(jsonb) from public;
 grant execute on function private.take_events(jsonb) to service_role;
 
 create function private.write_deliverables(items jsonb) returns table (task_id uuid, written jsonb)
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 declare
   v_results record;
@@ -224,9 +214,10 @@ revoke execute on function private.write_deliverables(jsonb) from public;
 grant execute on function private.write_deliverables(jsonb) to service_role;
 
 create function private.take_completions(items jsonb) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 declare
+  v_now constant timestamptz := private.clock();
   v_has record;
   v_written jsonb := '{}';
 begin
@@ -254,12 +245,12 @@ begin
     perform private.record_usage(items);
   end if;
   update public.tasks t
-  set status = 'completed', response = i.response #>> '{}', llm_metadata = coalesce(nullif(i.llm_metadata, 'null'), '{}'),
+  set status = 'completed', progress = 100, completed_at = v_now, lease_token = null, lease_expires_at = null, response = i.response #>> '{}', llm_metadata = coalesce(nullif(i.llm_metadata, 'null'), '{}'),
     response_metadata = coalesce(nullif(i.response_metadata, 'null'), '{}')
       || case when v_written ? i.task_id::text then jsonb_build_object('deliverable', v_written -> i.task_id::text) else '{}' end,
     error_code = null, error_message = null, error_data = null, progress_message = null
   from jsonb_to_recordset(items) i (task_id uuid, response jsonb, response_metadata jsonb, llm_metadata jsonb)
-  where t.id = i.task_id and t.id = any (private.task_ids(items));
+  where t.id = i.task_id and t.id = any (private.ids_in(items, 'task_id'));
 end;
 $$;
 comment on function private.take_completions(jsonb) is
@@ -277,7 +268,7 @@ revoke execute on function private.retry_delay(interval, integer) from public;
 grant execute on function private.retry_delay(interval, integer) to service_role;
 
 create function private.take_failures(items jsonb) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 declare
   v_without_code text;
@@ -306,9 +297,9 @@ begin
     from jsonb_to_recordset(items) f (
       task_id uuid, error_code text, error_message text, error_data jsonb, retryable boolean, retry_after numeric, rejected boolean
     )
-    join public.tasks x on x.id = f.task_id and x.id = any (private.task_ids(items))
+    join public.tasks x on x.id = f.task_id and x.id = any (private.ids_in(items, 'task_id'))
   ) i
-  where t.id = i.task_id and t.id = any (private.task_ids(items));
+  where t.id = i.task_id and t.id = any (private.ids_in(items, 'task_id'));
 end;
 $$;
 comment on function private.take_failures(jsonb) is
@@ -317,12 +308,12 @@ revoke execute on function private.take_failures(jsonb) from public;
 grant execute on function private.take_failures(jsonb) to service_role;
 
 create function private.take_releases(items jsonb) returns void
-language sql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language sql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
   update public.tasks t
   set status = 'pending', attempt = t.attempt - 1, scheduled_at = private.clock(), progress_message = null
   from jsonb_to_recordset(items) i (task_id uuid)
-  where t.id = i.task_id and t.id = any (private.task_ids(items));
+  where t.id = i.task_id and t.id = any (private.ids_in(items, 'task_id'));
 $$;
 comment on function private.take_releases(jsonb) is 'Gives tasks back unfinished; costs no attempt.';
 revoke execute on function private.take_releases(jsonb) from public;
@@ -337,14 +328,19 @@ declare
   v_places constant integer[] := private.hold_leased_tasks(worker_id, items);
   v_held jsonb;
 begin
-  -- Of several last words about an attempt the first counts.
-  select jsonb_agg(h.item order by h.place) into v_held
-  from (
-    select e.item, e.place, row_number() over (partition by (e.item ->> 'lease_token')::uuid order by e.place) as turn
-    from jsonb_array_elements(items) with ordinality e (item, place)
-    where e.place = any (v_places)
-  ) h
-  where h.turn = 1 or kind in ('event', 'heartbeat');
+  if cardinality(v_places) = jsonb_array_length(items)
+    and (kind in ('event', 'heartbeat') or cardinality(v_places) = (select count(distinct l.token) from unnest(private.ids_in(items, 'lease_token')) l (token))) then
+    v_held := items;
+  else
+    -- Of several last words about an attempt the first counts.
+    select jsonb_agg(h.item order by h.place) into v_held
+    from (
+      select e.item, e.place, row_number() over (partition by (e.item ->> 'lease_token')::uuid order by e.place) as turn
+      from jsonb_array_elements(items) with ordinality e (item, place)
+      where e.place = any (v_places)
+    ) h
+    where h.turn = 1 or kind in ('event', 'heartbeat');
+  end if;
   if v_held is not null then
     case kind
       when 'heartbeat' then perform private.take_heartbeats(v_held, lease_seconds);

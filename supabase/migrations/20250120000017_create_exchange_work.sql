@@ -74,44 +74,50 @@ revoke execute on function private.wake_forgotten_tasks() from public;
 grant execute on function private.wake_forgotten_tasks() to service_role;
 
 create function private.reap_late_tasks() returns integer
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 declare
-  v_count integer;
+  v_now constant timestamptz := private.clock();
+  v_due constant uuid[] := array(
+    select l.task_id from private.live_tasks l where l.state = 'running' and l.look_at <= v_now order by l.look_at limit 500
+  );
+  v_late uuid[];
 begin
+  if v_due = '{}' then
+    return 0;
+  end if;
+  -- Five seconds for a living worker to say itself that the time is up.
   with seen as materialized (
-    select t.id, t.lease_expires_at > private.clock() as alive,
-      -- Five seconds for a living worker to say itself that the time is up.
-      t.started_at + make_interval(secs => t.timeout_seconds + 5) as deadline, t.lease_expires_at
-    from private.live_tasks l
-    join public.tasks t on t.id = l.task_id and t.status = 'in_progress'
-    where l.state = 'running' and l.look_at <= private.clock()
-    order by l.look_at
-    limit 500
-    for update of t skip locked
+    select t.id, t.lease_expires_at, t.started_at + make_interval(secs => t.timeout_seconds + 5) as deadline
+    from public.tasks t
+    where t.id = any (v_due) and t.status = 'in_progress'
+    order by t.id
+    for update skip locked
   ),
   looked as (
     update private.live_tasks l set look_at = least(s.deadline, s.lease_expires_at)
     from seen s
-    where l.task_id = s.id and s.alive and s.deadline > private.clock()
+    where l.task_id = any (v_due) and l.task_id = s.id and least(s.deadline, s.lease_expires_at) > v_now
   )
+  select coalesce(array_agg(s.id), '{}') into v_late from seen s where least(s.deadline, s.lease_expires_at) <= v_now;
+  if v_late = '{}' then
+    return 0;
+  end if;
   update public.tasks t
-  set status = case when t.attempt < t.max_attempts then 'pending' when s.alive then 'timeout' else 'failed' end,
+  set status = case when t.attempt < t.max_attempts then 'pending' when t.lease_expires_at > v_now then 'timeout' else 'failed' end,
     scheduled_at = case
       when t.attempt >= t.max_attempts then t.scheduled_at
-      when s.alive then private.clock() + private.retry_delay(t.backoff, t.attempt)
-      else private.clock()
+      when t.lease_expires_at > v_now then v_now + private.retry_delay(t.backoff, t.attempt)
+      else v_now
     end,
-    error_code = case when s.alive then 'timeout' else 'worker_lost' end,
+    error_code = case when t.lease_expires_at > v_now then 'timeout' else 'worker_lost' end,
     error_message = case
-      when s.alive then format('The attempt took longer than its %s seconds.', t.timeout_seconds)
+      when t.lease_expires_at > v_now then format('The attempt took longer than its %s seconds.', t.timeout_seconds)
       else format('Worker %s stopped renewing its lease.', t.worker_id)
     end,
     error_data = null, progress_message = null
-  from seen s
-  where t.id = s.id and not (s.alive and s.deadline > private.clock());
-  get diagnostics v_count = row_count;
-  return v_count;
+  where t.id = any (v_late);
+  return cardinality(v_late);
 end;
 $$;
 comment on function private.reap_late_tasks() is
@@ -144,16 +150,20 @@ revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 
 create function private.note_worker(worker_id text) returns void
-language sql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = ''
 as $$
+begin
+  if exists (
+    select from public.workers w
+    where w.id = note_worker.worker_id and w.last_seen_at > now() - interval '5 seconds' and w.status = 'active'
+  ) then
+    return;
+  end if;
   insert into public.workers (id) values (note_worker.worker_id) on conflict (id) do nothing;
   -- Exchanges of one worker overlap; none waits for another's row.
   update public.workers w set last_seen_at = now(), status = 'active'
-  where w.id = (
-    select x.id from public.workers x
-    where x.id = note_worker.worker_id and (x.last_seen_at < now() - interval '5 seconds' or x.status <> 'active')
-    for update skip locked
-  );
+  where w.id = (select x.id from public.workers x where x.id = note_worker.worker_id for update skip locked);
+end;
 $$;
 comment on function private.note_worker(text) is 'Keeps workers.last_seen_at, to within five seconds.';
 revoke execute on function private.note_worker(text) from public;
@@ -163,8 +173,8 @@ create function private.take_report(worker_id text, report jsonb, lease_seconds 
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare
-  v_outcomes jsonb;
-  v_busy text[];
+  v_outcomes jsonb := '[]';
+  v_busy text[] := '{}';
   v_kind text;
 begin
   if jsonb_typeof(report) is distinct from 'object' then
@@ -172,10 +182,15 @@ begin
       detail = 'report must be an object with the lists heartbeats, events, completed, failed, paused, released.', hint = 'Send {} when there is nothing to say.';
   end if;
   -- Events go first, so that the last of a streamed text is in the trail before the end of the task.
-  v_outcomes := private.take_items(worker_id, 'event', report -> 'events');
-  v_busy := array(select o.outcome ->> 'task_id' from jsonb_array_elements(v_outcomes) o (outcome) where o.outcome ->> 'outcome' = 'busy');
-  v_outcomes := v_outcomes || private.take_items(worker_id, 'heartbeat', report -> 'heartbeats', lease_seconds);
+  if report ? 'events' then
+    v_outcomes := private.take_items(worker_id, 'event', report -> 'events');
+    v_busy := array(select o.outcome ->> 'task_id' from jsonb_array_elements(v_outcomes) o (outcome) where o.outcome ->> 'outcome' = 'busy');
+  end if;
+  if report ? 'heartbeats' then
+    v_outcomes := v_outcomes || private.take_items(worker_id, 'heartbeat', report -> 'heartbeats', lease_seconds);
+  end if;
   foreach v_kind in array array['completed', 'failed', 'paused', 'released'] loop
+    continue when not report ? v_kind;
     if v_busy = '{}' or jsonb_typeof(report -> v_kind) is distinct from 'array' then
       v_outcomes := v_outcomes || private.take_items(worker_id, v_kind, report -> v_kind);
     else
@@ -236,7 +251,7 @@ create function public.exchange_work(
   worker_id text, request_id uuid, report jsonb default '{}', max_tasks integer default 0, lease_seconds integer default 30,
   methods text[] default null, organizations text[] default null
 ) returns json
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_outcomes jsonb;

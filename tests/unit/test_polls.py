@@ -49,7 +49,7 @@ def test_no_other_poll_is_due_while_one_is_under_way(polls: Polls, clock: Clock)
 
 @pytest.mark.parametrize(
     ("tasks", "next_poll_ms", "seconds"),
-    [(0, 60_000, 2.0), (0, 2000, 2.0), (0, 300, 0.3), (3, 60_000, 2.0), (3, 0, 0.0), (5, 60_000, 0.0), (0, -5, 0.0)],
+    [(0, 60_000, 2.0), (0, 2000, 2.0), (0, 300, 0.3), (3, 60_000, 0.05), (3, 10, 0.01), (3, 0, 0.0), (5, 60_000, 0.0), (0, -5, 0.0)],
 )
 def test_the_next_poll_is_as_told_and_never_later_than_the_interval(
     polls: Polls, clock: Clock, tasks: int, next_poll_ms: int, seconds: float
@@ -63,6 +63,13 @@ def test_more_that_waits_and_never_comes_is_asked_for_ever_less_often(polls: Pol
     assert waits[-1] == INTERVAL
     assert wait_after(polls, clock, answer(1, 0)) == 0.0
     assert wait_after(polls, clock, answer(0, 0)) == 0.0
+
+
+def test_where_work_came_from_more_is_asked_for_soon_and_then_ever_less_often(polls: Polls, clock: Clock) -> None:
+    assert wait_after(polls, clock, answer(1)) == 0.05
+    waits = [wait_after(polls, clock, answer()) for _ in range(8)]
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, INTERVAL, INTERVAL, INTERVAL]
+    assert wait_after(polls, clock, answer(1)) == 0.05
 
 
 def test_an_answer_that_was_not_asked_for_tasks_may_only_bring_the_poll_nearer(polls: Polls, clock: Clock) -> None:
