@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 
 import httpx
 import supabase
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from supabase.lib.client_options import AsyncClientOptions
 
 from workers.contract import ExchangeAnswer
@@ -62,6 +62,9 @@ class Backend(Protocol):
 
     async def stop_worker(self, worker_id: str) -> None:
         """Mark the worker as stopped."""
+
+    async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        """Call a function of the database for an agent, and return its answer."""
 
 
 @asynccontextmanager
@@ -115,6 +118,10 @@ class _SupabaseBackend:
 
     async def stop_worker(self, worker_id: str) -> None:
         await self._call("stop_worker", {"worker_id": worker_id})
+
+    async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        answer = await self._post(function, to_json(arguments))
+        return from_json(answer) if answer else None
 
     async def _call(self, function: str, params: Mapping[str, Any]) -> None:
         """Call a function whose answer does not matter."""

@@ -98,7 +98,8 @@ class Turn:
 class ClaimedTask:
     """An attempt this worker holds: the task, its agent as it was when claimed, and the lease.
 
-    `input` are the task's closed questions, oldest first; `checkpoint` is what its last pause kept.
+    `input` are the task's closed questions, oldest first; `checkpoint` is what its last pause kept. `allowed_hosts` is
+    where agents of the organization may send requests (settings.network.allowed_hosts); None for everywhere public.
     """
 
     task: TaskRow
@@ -109,6 +110,7 @@ class ClaimedTask:
     history: tuple[Turn, ...] = ()
     input: tuple[Answer, ...] = ()
     checkpoint: Json = None
+    allowed_hosts: tuple[str, ...] | None = None
 
     @property
     def lease(self) -> Lease:
