@@ -61,6 +61,7 @@ class Departure:
             return
         if not self._noticed:
             self._noticed = True
+            self._log.info("draining", tasks=self._queue.running, seconds=self._options.drain_seconds)
             self._line.hurry()
         now = time.monotonic()
         if self._give_back_at is not None and now >= self._give_back_at:

@@ -44,25 +44,26 @@ declare
   v_agents text[];
   v_conversations uuid[];
 begin
-  select coalesce(array_agg(h.place), '{}') as places,
-    array_agg(distinct h.organization_slug) filter (where h.writes) as organizations, array_agg(distinct h.user_id) filter (where h.writes) as users,
-    array_agg(distinct h.agent_slug) filter (where h.writes) as agents,
-    array_agg(distinct h.agent_conversation_id) filter (where h.writes) as conversations,
-    jsonb_agg(jsonb_build_array(h.place, h.organization_slug, h.user_id, h.agent_conversation_id, h.agent_slug)) filter (where h.writes) as writers
+  -- Each task is locked once, so that of several items about one all are taken or none.
+  with held as materialized (
+    select t.id, t.attempt, t.lease_token, t.organization_slug, t.user_id, t.agent_conversation_id, t.agent_slug
+    from public.tasks t
+    where t.id = any (v_ids) and t.status = 'in_progress' and t.worker_id = hold_leased_tasks.worker_id and t.lease_expires_at > v_now
+    order by t.id
+    for update skip locked
+  )
+  select coalesce(array_agg(i.place), '{}') as places,
+    array_agg(distinct h.organization_slug) filter (where i.writes) as organizations, array_agg(distinct h.user_id) filter (where i.writes) as users,
+    array_agg(distinct h.agent_slug) filter (where i.writes) as agents,
+    array_agg(distinct h.agent_conversation_id) filter (where i.writes) as conversations,
+    jsonb_agg(jsonb_build_array(i.place, h.organization_slug, h.user_id, h.agent_conversation_id, h.agent_slug)) filter (where i.writes) as writers
   into v_held
   from (
-    select i.place, i.writes, t.organization_slug, t.user_id, t.agent_conversation_id, t.agent_slug
-    from (
-      select e.place::integer, (e.item ->> 'task_id')::uuid as task_id, (e.item ->> 'attempt')::integer as attempt,
-        (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request'] as writes
-      from jsonb_array_elements(items) with ordinality e (item, place)
-    ) i
-    join public.tasks t
-      on t.id = i.task_id and t.id = any (v_ids) and t.status = 'in_progress' and t.attempt = i.attempt and t.lease_token = i.lease_token
-      and t.worker_id = hold_leased_tasks.worker_id and t.lease_expires_at > v_now
-    order by t.id, i.place
-    for update of t skip locked
-  ) h;
+    select e.place::integer, (e.item ->> 'task_id')::uuid as task_id, (e.item ->> 'attempt')::integer as attempt,
+      (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request'] as writes
+    from jsonb_array_elements(items) with ordinality e (item, place)
+  ) i
+  join held h on h.id = i.task_id and h.attempt = i.attempt and h.lease_token = i.lease_token;
   if v_held.writers is null then
     return v_held.places;
   end if;

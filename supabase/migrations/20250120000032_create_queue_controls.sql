@@ -347,15 +347,31 @@ grant execute on function public.cancel_tasks(text, uuid[], text, text, text, in
 create function private.check_task_list(tasks jsonb) returns void
 language plpgsql immutable security invoker set search_path = ''
 as $$
+declare
+  v_problem text;
 begin
-  if jsonb_typeof(tasks) is distinct from 'array' or jsonb_array_length(tasks) > 1000
-    or exists (select from jsonb_array_elements(tasks) i (item) where jsonb_typeof(i.item) <> 'object')
-    or (
-      select count(distinct (select array_agg(k.name order by k.name) from jsonb_object_keys(i.item) k (name)))
-      from jsonb_array_elements(tasks) i (item)
-    ) > 1 then
-    raise exception using errcode = '22023', message = 'tasks_not_a_list',
-      detail = 'tasks is no JSON array of at most 1000 objects that all have the same keys.', hint = 'Send what you would insert into tasks.';
+  if jsonb_typeof(tasks) is distinct from 'array' then
+    v_problem := format('tasks is %s, not a JSON array.', coalesce(jsonb_typeof(tasks), 'missing'));
+  elsif jsonb_array_length(tasks) > 1000 then
+    v_problem := format('tasks has %s elements; at most 1000 are taken at once.', jsonb_array_length(tasks));
+  else
+    select format('Element %s of tasks is %s, not an object.', i.place, jsonb_typeof(i.item)) into v_problem
+    from jsonb_array_elements(tasks) with ordinality i (item, place)
+    where jsonb_typeof(i.item) <> 'object'
+    order by i.place
+    limit 1;
+    if v_problem is null then
+      select format('Element %s of tasks has other keys than the first one.', i.place) into v_problem
+      from jsonb_array_elements(tasks) with ordinality i (item, place)
+      where array(select k.name from jsonb_object_keys(i.item) k (name) order by k.name)
+        <> array(select k.name from jsonb_object_keys(tasks -> 0) k (name) order by k.name)
+      order by i.place
+      limit 1;
+    end if;
+  end if;
+  if v_problem is not null then
+    raise exception using errcode = '22023', message = 'tasks_not_a_list', detail = v_problem,
+      hint = 'Send an array of objects as you would insert them into tasks, all with the same keys; null for a key that one does not need.';
   end if;
 end;
 $$;

@@ -35,6 +35,7 @@ def test_a_claim_gives_the_task_its_agent_and_a_lease(tenant: Tenant, worker: Wo
     assert set(lease) == {"task", "agent", "attempt", "lease_token", "lease_expires_at", "run_id", "history"} | {
         "input",
         "checkpoint",
+        "allowed_hosts",
     }
     assert set(lease["task"]) == TASK_KEYS
     assert set(lease["agent"]) == AGENT_KEYS
