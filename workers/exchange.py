@@ -169,7 +169,7 @@ class Exchange:
         now = time.monotonic()
         asked = 0 if only_heartbeats else self._tasks_wanted(batch.finals)
         if asked > batch.finals > 0:
-            # Work for the slots that it frees and for half of the others, so that a stuck request does not keep them all.
+            # Work for the slots that it frees, and for half of the others: a stuck request is not to keep them all.
             asked = batch.finals + (asked - batch.finals + 1) // 2
         polls = asked > 0 and now >= self._polls.due_at
         asks = self.queue.running > 0 and now >= self._ask_at

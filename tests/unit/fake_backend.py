@@ -124,6 +124,9 @@ class FakeBackend(FakeSchedules):
         self._may_act(ExchangeRequest(request_id=worker_id, report=b"{}", max_tasks=0, lease_seconds=0))
         self.stopped.append(worker_id)
 
+    async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        raise AssertionError(f"the exchange calls no {function}({arguments})")
+
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
         await self.on_the_way(request)
         self._may_act(request)
