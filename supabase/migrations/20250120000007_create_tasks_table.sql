@@ -312,9 +312,8 @@ create function private.refuse_row() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$
 begin
-  raise exception using errcode = '23514', table = tg_table_name, constraint = tg_name,
-    message = format('new row for relation "%s" violates check constraint "%s"', tg_table_name, tg_name),
-    hint = 'The name of the constraint is the rule.';
+  raise exception using errcode = '23514', message = 'value_refused', table = tg_table_name, constraint = tg_name,
+    detail = format('A value breaks the rule "%s" of %s.', replace(tg_name, '_', ' '), tg_table_name), hint = 'Correct it and send it again.';
 end;
 $$;
 comment on function private.refuse_row() is 'Before insert and update: refuses the row, as a check constraint of the trigger''s name would.';

@@ -15,7 +15,7 @@ from workers.errors import ErrorCode
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/errors.md").read_text()
 SQL = "\n".join(path.read_text() for path in sorted((ROOT / "supabase/migrations").glob("*.sql")))
-HTTP_STATUS = {"42501": 403, "22023": 400, "40001": 500}
+HTTP_STATUS = {"42501": 403, "22023": 400, "23514": 400, "40001": 500}
 WRITES = """
 select table_name, privilege_type, column_name from information_schema.column_privileges
 where table_schema = 'public' and grantee = 'authenticated' and privilege_type in ('INSERT', 'UPDATE')
