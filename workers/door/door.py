@@ -13,10 +13,11 @@ import httpx
 
 from workers.door.hosts import AllowedHosts
 from workers.door.network import CheckedNetwork, Resolve, Resolver
+from workers.door.pool import Pool
 from workers.door.seats import Seats
 from workers.door.transport import DoorTransport, Rules
 
-_CONNECTIONS = 900  # Below 1024, how many files a process may open on many systems.
+_CONNECTIONS = 800  # With those that are idle below 1024, how many files a process may open on many systems.
 _IDLE_CONNECTIONS = 100
 
 
@@ -40,15 +41,10 @@ class Door:
         self._allow_private = allow_private
         self._resolver = Resolver()
         self._seats = Seats(connections)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or httpx.create_ssl_context(trust_env=False),
-            max_connections=connections,
-            max_keepalive_connections=_IDLE_CONNECTIONS,
-            keepalive_expiry=5.0,
-            network_backend=CheckedNetwork(
-                allow_private=allow_private, resolve=resolve or self._resolver, dial=dial or httpcore.AnyIOBackend()
-            ),
+        network = CheckedNetwork(
+            allow_private=allow_private, resolve=resolve or self._resolver, dial=dial or httpcore.AnyIOBackend()
         )
+        self._pool = Pool(tls or httpx.create_ssl_context(trust_env=False), network, _IDLE_CONNECTIONS)
 
     async def __aenter__(self) -> Self:
         return self

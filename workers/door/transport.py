@@ -15,6 +15,7 @@ from workers.door.decoding import ACCEPTED, BadEncoding, Decoder, too_large
 from workers.door.errors import DoorError
 from workers.door.hosts import AllowedHosts, check_url
 from workers.door.network import on_behalf_of
+from workers.door.pool import Exchange, Pool
 from workers.door.seats import Seats
 
 _MAX_HEADERS = 200  # Their size is bounded by the HTTP parser: 100 KiB.
@@ -59,7 +60,7 @@ class _Trip:
 class DoorTransport(httpx.AsyncBaseTransport):
     """Sends requests on the shared pool, under the rules of one client."""
 
-    def __init__(self, pool: httpcore.AsyncConnectionPool, seats: Seats, rules: Rules) -> None:
+    def __init__(self, pool: Pool, seats: Seats, rules: Rules) -> None:
         self._pool = pool
         self._seats = seats
         self._rules = rules
@@ -78,11 +79,11 @@ class DoorTransport(httpx.AsyncBaseTransport):
         request.extensions = {**request.extensions, _TRIP: trip}
         _settle_headers(request, trip)
         key = rules.organization or host
-        answer = await self._send(request, trip, key)
-        body = _Body(answer, rules.max_bytes, trip.deadline, lambda done: self._leave(done, key))
+        exchange = await self._send(request, trip, key)
+        body = _Body(exchange, rules.max_bytes, trip.deadline, lambda done: self._leave(done, key))
         self._open.add(body)
         try:
-            return _response(request, answer, body)
+            return _response(request, exchange.answer, body)
         except BaseException:
             await body.aclose()
             raise
@@ -102,7 +103,7 @@ class DoorTransport(httpx.AsyncBaseTransport):
             raise DoorError("too_many_redirects", f"More than {self._rules.max_redirects} redirects in a row.")
         return replace(before, redirects=before.redirects + 1)
 
-    async def _send(self, request: httpx.Request, trip: _Trip, key: str) -> httpcore.Response:
+    async def _send(self, request: httpx.Request, trip: _Trip, key: str) -> Exchange:
         """Wait for a seat, which the body of the answer gives back, and for the head of the answer."""
         timeouts = request.extensions.get("timeout", {})
         try:
@@ -119,7 +120,7 @@ class DoorTransport(httpx.AsyncBaseTransport):
 
     async def _exchange(
         self, request: httpx.Request, trip: _Trip, key: str, timeouts: dict[str, float | None]
-    ) -> httpcore.Response:
+    ) -> Exchange:
         # The pool's own limit is on each read, which a server that sends a byte now and then never reaches.
         async with asyncio.timeout_at(trip.deadline) as limit:
 
@@ -131,7 +132,7 @@ class DoorTransport(httpx.AsyncBaseTransport):
 
             asker = on_behalf_of.set(key)
             try:
-                return await self._pool.handle_async_request(_for_pool(request, timeouts, watch))
+                return await self._pool.send(_for_pool(request, timeouts, watch))
             finally:
                 on_behalf_of.reset(asker)
 
@@ -143,8 +144,8 @@ class DoorTransport(httpx.AsyncBaseTransport):
 class _Body(httpx.AsyncByteStream):
     """An answer's content, decoded and counted."""
 
-    def __init__(self, answer: httpcore.Response, max_bytes: int, deadline: float | None, leave: Any) -> None:
-        self._answer = answer
+    def __init__(self, exchange: Exchange, max_bytes: int, deadline: float | None, leave: Any) -> None:
+        self._exchange = exchange
         self._max_bytes = max_bytes
         self._deadline = deadline
         self._leave = leave
@@ -172,12 +173,12 @@ class _Body(httpx.AsyncByteStream):
             return
         self._closed = True
         try:
-            await self._answer.aclose()
+            await self._exchange.aclose()
         finally:
             self._leave(self)
 
     async def _read(self) -> AsyncIterator[bytes]:
-        chunks = aiter(self._answer.aiter_stream())
+        chunks = aiter(self._exchange.answer.aiter_stream())
         with _as_httpx():
             while True:
                 async with asyncio.timeout_at(self._deadline):
