@@ -21,6 +21,7 @@ LAYERS = (
     {"schedules"},
     {"lanes", "polls", "line"},
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
+    {"door", "secrets"},
     {"ports", "job", "agents", "flights"},
     {"handlers", "answers", "departure", "exchange", "metrics"},
     {"runner", "metrics_server"},

@@ -24,16 +24,17 @@ import jinja2
 import jinja2.debug  # Imported by jinja2 when a template fails; by then no file can be opened.
 import jinja2.nodes
 import jinja2.sandbox
-import jq
+import jq  # type: ignore[import-not-found]  # it has no types
 
 MAX_OUTPUT = 10_000_000  # Bytes of an answer.
 _KEEP_BYTES = 128 * 1024  # Unit: KiB of memory, above which the process does not stay.
-_FILTERS = (
-    "abs batch capitalize count d default dictsort first float groupby indent int items join last length list lower map"
-    " max min reject rejectattr replace reverse round select selectattr slice sort string sum title trim truncate"
-    " unique upper urlencode wordcount"
-).split()
-_NOT_TO_USE = (
+_FILTERS = frozenset(
+    {"abs", "batch", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby", "indent", "int"}
+    | {"items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace"}
+    | {"reverse", "round", "select", "selectattr", "slice", "sort", "string", "sum", "title", "trim", "truncate"}
+    | {"unique", "upper", "urlencode", "wordcount"}
+)
+_NOT_TO_USE: tuple[type[jinja2.nodes.Node], ...] = (
     jinja2.nodes.Macro,
     jinja2.nodes.CallBlock,
     jinja2.nodes.FilterBlock,
@@ -86,12 +87,14 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return self.getitem(obj, attribute) if isinstance(obj, dict) else super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
+        """Find `a[b]`, likewise."""
         if isinstance(obj, dict):
             found = isinstance(argument, str) and argument in obj
             return obj[argument] if found else self.undefined(obj=obj, name=argument)
         return super().getitem(obj, argument)
 
     def is_safe_callable(self, obj: Any) -> bool:
+        """Say whether a template may call this."""
         return obj is jinja2.sandbox.safe_range
 
     @jinja2.pass_context
@@ -130,7 +133,7 @@ def _compiled(environment: Environment, source: str) -> jinja2.Template:
         raise Refused("syntax", "The characters U+E000 and U+E001 cannot be used.")
     try:
         tree = environment.parse(source)
-        if tree.find(_NOT_TO_USE) is not None:
+        if any(tree.find(kind) is not None for kind in _NOT_TO_USE):
             raise Refused("syntax", "Only {{ … }}, if, for and set can be used.")
         return environment.from_string(tree)
     except jinja2.TemplateSyntaxError as error:

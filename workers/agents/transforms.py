@@ -8,6 +8,7 @@ standard input does, so none outlives the worker, however that ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import sys
@@ -52,6 +53,7 @@ class Transforms:
     def __init__(self, limits: TransformLimits | None = None) -> None:
         self._limits = limits or TransformLimits()
         self._idle: list[Process] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(self._limits.processes)
         self._turns_of: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
@@ -61,10 +63,9 @@ class Transforms:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in self._idle:
-            _kill(child)
-            await child.wait()
-        self._idle.clear()
+        while self._idle:
+            self._end(self._idle.pop())
+        await asyncio.gather(*self._ending)
 
     async def check_filter(self, organization: str, source: str) -> None:
         """Compile a jq filter.
@@ -117,18 +118,24 @@ class Transforms:
             if done:
                 self._idle.append(child)
             else:
-                _kill(child)
+                self._end(child)
 
     async def _child(self) -> Process:
         while self._idle:
             child = self._idle.pop()
             if child.returncode is None:
                 return child
+            self._end(child)
         limits = self._limits
         arguments = (str(limits.cpu_seconds), str(limits.wall_seconds), str(limits.memory_bytes))
         return await asyncio.create_subprocess_exec(
             sys.executable, "-I", str(_CHILD), *arguments, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd="/", env={}
         )
+
+    def _end(self, child: Process) -> None:
+        burial = asyncio.create_task(_bury(child))
+        self._ending.add(burial)
+        burial.add_done_callback(self._ending.discard)
 
     def _too_much(self) -> str:
         limits = self._limits
@@ -144,6 +151,13 @@ async def _converse(child: Process, message: bytes) -> bytes:
     return await child.stdout.readexactly(length)
 
 
-def _kill(child: Process) -> None:
+async def _bury(child: Process) -> None:
+    """End a child and wait until it and its pipes are gone."""
     if child.returncode is None:
-        child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+    if child.stdin is not None:
+        child.stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await child.stdin.wait_closed()
+    await child.wait()
