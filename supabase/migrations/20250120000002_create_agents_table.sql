@@ -36,6 +36,7 @@ as $$
     endpoint - array['url', 'method', 'headers', 'authentication', 'request_transform', 'response_transform', 'status_webhook', 'timeout'] = '{}'
     and coalesce(endpoint ->> 'method' in ('GET', 'POST', 'PUT', 'PATCH'), true)
     and jsonb_path_exists(endpoint, 'strict $.headers.* ? (@.type() != "string")', '{}', true) is not true
+    and coalesce(jsonb_typeof(endpoint #> '{authentication,config}') = 'object', endpoint -> 'authentication' is null)
     and coalesce(jsonb_typeof(endpoint -> 'timeout') = 'number' and (endpoint ->> 'timeout')::numeric between 0.001 and 3600, endpoint -> 'timeout' is null)
     and coalesce(jsonb_typeof(endpoint -> 'request_transform') in ('object', 'string'), true)
     and coalesce(jsonb_typeof(endpoint -> 'response_transform') = 'string', true)

@@ -27,7 +27,8 @@ import jinja2.sandbox
 import jq  # type: ignore[import-not-found]  # it has no types
 
 MAX_OUTPUT = 10_000_000  # Bytes of an answer.
-_KEEP_BYTES = 128 * 1024  # Unit: KiB of memory, above which the process does not stay.
+_MAX_MESSAGE = 2000  # Characters.
+_KEEP_KIBIBYTES = 128 * 1024  # Of memory, above which the process does not stay.
 _FILTERS = frozenset(
     {"abs", "batch", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby", "indent", "int"}
     | {"items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace"}
@@ -226,17 +227,17 @@ def answer(environment: Environment, job: Mapping[str, Any]) -> dict[str, Any]:
             case _:
                 return {"value": render(environment, job["template"], job["names"])}
     except Refused as refused:
-        return {"error": refused.error, "message": str(refused)}
+        return {"error": refused.error, "message": str(refused)[:_MAX_MESSAGE]}
     except MemoryError:
         return {"error": "too_much", "message": "", "last": True}
     except Exception as error:  # Whatever a template can raise: a division by zero, a comparison of text and number.
-        return {"error": "failed", "message": f"{type(error).__name__}: {error}"}
+        return {"error": "failed", "message": f"{type(error).__name__}: {error}"[:_MAX_MESSAGE]}
 
 
 def encoded(environment: Environment, job: Mapping[str, Any]) -> bytes:
     """Do a job and return its answer as JSON."""
     said = answer(environment, job)
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _KEEP_BYTES:
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _KEEP_KIBIBYTES:
         said["last"] = True  # What it took it would keep.
     try:
         message = json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
