@@ -151,7 +151,11 @@ class StatusWebhooks:
             return
         percent, message = news = (row.get("progress"), row.get("message"))
         if news != waiter.last:
-            waiter.on_progress(percent if percent != waiter.last[0] else None, message)
+            try:
+                waiter.on_progress(percent if percent != waiter.last[0] else None, message)
+            except Exception as error:  # A mistake, which ends this attempt and not the waiting of the others.
+                waiter.outcome.set_exception(error)
+                return
             waiter.last = news
         if row.get("outcome") is not None:
             waiter.outcome.set_result(row["outcome"])
