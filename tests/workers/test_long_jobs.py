@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +22,7 @@ from standardwebhooks.webhooks import Webhook
 
 from tests.workers.conftest import LEASE_SECONDS, Crew, Lab, Row, wait_for
 
+PAGE = (Path(__file__).parents[2] / "docs/api-agents.md").read_text()
 PRIVATE = {"ORCHESTRATOR_ALLOW_PRIVATE_HOSTS": "1"}
 
 
@@ -47,13 +53,18 @@ class Remote:
         return httpx.post(webhook["url"], content=body, headers=headers)
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def remote() -> Iterator[Remote]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            remote.jobs.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            found.jobs.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             body = b'{"content": "at once"}'
-            self.send_response(remote.status)
+            self.send_response(found.status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -63,10 +74,10 @@ def remote() -> Iterator[Remote]:
             """Say nothing: a test looks at the jobs."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    remote = Remote(f"http://127.0.0.1:{server.server_port}/jobs")
+    found = Remote(f"http://127.0.0.1:{server.server_port}/jobs")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    yield remote
+    yield found
     server.shutdown()
     server.server_close()
     thread.join()
@@ -142,6 +153,24 @@ def test_a_task_that_is_cancelled_while_it_waits_is_over(at_work: Lab, remote: R
     refused = remote.report(job, "completed", result="late")
     assert (refused.status_code, refused.json()["message"]) == (409, "status_webhook_closed")
     assert at_work.task(task_id)["status"] == "cancelled"
+
+
+def test_the_example_of_the_page_works(at_work: Lab, tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (tmp_path / "counter.py").write_text(program)
+    (written,) = re.findall(r'"endpoint": (\{.*?\})\}\'', PAGE, flags=re.DOTALL)
+    endpoint = json.loads(written)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with subprocess.Popen([sys.executable, "counter.py", str(port)], cwd=tmp_path, stderr=subprocess.DEVNULL) as remote:
+        try:
+            wait_for(lambda: listens(port), 20, "the example listens")
+            agent = at_work.add_api_agent(**{**endpoint, "url": f"http://127.0.0.1:{port}/"})
+            task_id = at_work.add_task(agent, "one two three")
+            assert at_work.await_task(task_id)["response"] == "3 words"
+            assert "Counting" in {event["message"] for event in at_work.events(task_id)}
+        finally:
+            remote.kill()
 
 
 def test_a_job_outlives_the_worker_that_began_it_and_is_not_begun_again(own_lab: Lab, remote: Remote) -> None:
