@@ -15,7 +15,8 @@ from workers.agents.api import ApiAgents
 from workers.agents.context import ContextAgents
 from workers.agents.external import ExternalAgents
 from workers.agents.providers import Providers
-from workers.backend import connect
+from workers.agents.status_webhooks import StatusWebhooks
+from workers.backend import Backend, connect
 from workers.door import Door
 from workers.errors import BackendError, SettingsError
 from workers.handlers import build_handlers
@@ -24,6 +25,7 @@ from workers.logs import build_logger
 from workers.metrics import Metrics
 from workers.metrics_server import serve_metrics
 from workers.ports import ExchangeOptions
+from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
 from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
@@ -31,12 +33,12 @@ from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
 _EPILOG = """\
 settings come from the environment and from .env; what is given here wins:
   SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY (or SUPABASE_SECRET_KEY)   the database, required
+  SUPABASE_ANON_KEY (or SUPABASE_PUBLISHABLE_KEY), SUPABASE_PUBLIC_URL what endpoints report to (status_webhook)
   WORKER_ID, WORKER_CONCURRENCY, LEASE_SECONDS, POLL_INTERVAL        as the options
   DATABASE_URL                                                       to hear of new tasks at once (LISTEN)
   DRAIN_SECONDS (30), REQUEST_TIMEOUT (30)                           leaving, and one request, in seconds
   ANTHROPIC_API_KEY, OPENAI_API_KEY, GOOGLE_API_KEY, OLLAMA_BASE_URL model providers
   LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
-  ORCHESTRATOR_ALLOW_PRIVATE_HOSTS=1                                 agents may call http:// and private addresses
   METRICS_PORT, METRICS_HOST (127.0.0.1)                             serves /healthz and Prometheus /metrics
   LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
 
@@ -78,16 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
     async with AsyncExitStack() as stack:
         providers = await stack.enter_async_context(Providers(settings.providers))
-        door = await stack.enter_async_context(Door(allow_private=settings.allow_private_hosts))
-        offline_seconds = settings.offline_delay if settings.offline else None
-        handlers = build_handlers(
-            {
-                "context": ContextAgents(providers, offline_seconds=offline_seconds),
-                "api": ApiAgents(door),
-                "external": ExternalAgents(),
-            }
-        )
-        methods = _methods(settings, handlers)
         backend = functools.partial(
             connect,
             settings.supabase_url,
@@ -95,6 +87,16 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             key_variable=settings.supabase_key_variable,
             timeout_seconds=settings.request_timeout,
         )
+        api = await _api_agents(settings, await stack.enter_async_context(backend()), stack)
+        offline_seconds = settings.offline_delay if settings.offline else None
+        handlers = build_handlers(
+            {
+                "context": ContextAgents(providers, offline_seconds=offline_seconds),
+                "api": api,
+                "external": ExternalAgents(),
+            }
+        )
+        methods = _methods(settings, handlers)
         metrics = _metrics(settings)
         worker = Worker(
             _options(settings, methods), handlers, metrics.observing(backend) if metrics else backend, log, metrics
@@ -115,6 +117,14 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
         with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):
             await worker.run()
         log.info("stopped")
+
+
+async def _api_agents(settings: Settings, database: Backend, stack: AsyncExitStack) -> ApiAgents:
+    url = settings.supabase_public_url or settings.supabase_url
+    webhooks = StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key)
+    door = await stack.enter_async_context(Door())
+    await stack.enter_async_context(webhooks)
+    return await stack.enter_async_context(ApiAgents(door, Secrets(database), webhooks))
 
 
 def _metrics(settings: Settings) -> Metrics | None:

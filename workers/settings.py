@@ -42,6 +42,8 @@ class Settings:
     supabase_url: str
     supabase_key: str = field(repr=False)
     supabase_key_variable: str = "SUPABASE_SERVICE_ROLE_KEY"
+    supabase_public_url: str | None = None
+    supabase_anon_key: str | None = None
     database_url: str | None = field(default=None, repr=False)
     worker_id: str
     concurrency: int = 10
@@ -86,6 +88,8 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "supabase_url": reader.url("SUPABASE_URL", required=True),
         "supabase_key": reader.required(key_variable, "the service key of the Supabase project"),
         "supabase_key_variable": key_variable,
+        "supabase_public_url": reader.url("SUPABASE_PUBLIC_URL"),
+        "supabase_anon_key": reader.text("SUPABASE_ANON_KEY") or reader.text("SUPABASE_PUBLISHABLE_KEY"),
         "database_url": reader.text("DATABASE_URL"),
         "worker_id": reader.text("WORKER_ID") or _default_worker_id(),
         "concurrency": reader.number("WORKER_CONCURRENCY", 10, 1, 1000),

@@ -29,6 +29,29 @@ comment on function private.endpoint_is_valid(jsonb) is
 revoke execute on function private.endpoint_is_valid(jsonb) from public;
 grant execute on function private.endpoint_is_valid(jsonb) to authenticated, service_role;
 
+create function private.api_endpoint_is_valid(endpoint jsonb) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select coalesce(
+    endpoint - array['url', 'method', 'headers', 'authentication', 'request_transform', 'response_transform', 'status_webhook', 'timeout'] = '{}'
+    and coalesce(endpoint ->> 'method' in ('GET', 'POST', 'PUT', 'PATCH'), true)
+    and jsonb_path_exists(endpoint, 'strict $.headers.* ? (@.type() != "string")', '{}', true) is not true
+    and coalesce(jsonb_typeof(endpoint #> '{authentication,config}') = 'object', endpoint -> 'authentication' is null)
+    and coalesce(jsonb_typeof(endpoint -> 'timeout') = 'number' and (endpoint ->> 'timeout')::numeric between 0.001 and 3600, endpoint -> 'timeout' is null)
+    and coalesce(jsonb_typeof(endpoint -> 'request_transform') in ('object', 'string'), true)
+    and coalesce(jsonb_typeof(endpoint -> 'response_transform') = 'string', true)
+    and case jsonb_typeof(endpoint -> 'status_webhook')
+      when 'boolean' then true
+      when 'object' then jsonb_path_exists(endpoint -> 'status_webhook', 'strict $.ttl_seconds ? (@ >= 1 && @ <= 604800)', '{}', true)
+        and (endpoint -> 'status_webhook') - 'ttl_seconds' = '{}'
+      else endpoint -> 'status_webhook' is null
+    end, false);
+$$;
+comment on function private.api_endpoint_is_valid(jsonb) is
+  'True for {url, method?: GET|POST|PUT|PATCH, headers?: {name: text}, authentication?, request_transform?: object|text, response_transform?: text, status_webhook?: true|{ttl_seconds: 1 to 604800}, timeout?: seconds up to 3600} and nothing else.';
+revoke execute on function private.api_endpoint_is_valid(jsonb) from public;
+grant execute on function private.api_endpoint_is_valid(jsonb) to authenticated, service_role;
+
 -- Table --------------------------------------------------------------------------------------------------------------
 
 create table public.agents (
@@ -63,6 +86,7 @@ create table public.agents (
     check (agent_type not in ('api', 'external') or (endpoint is not null and llm_config is null)),
   constraint llm_config_names_provider_and_model check (llm_config is null or private.llm_config_is_valid(llm_config)),
   constraint endpoint_names_url_and_known_authentication check (endpoint is null or private.endpoint_is_valid(endpoint)),
+  constraint api_endpoint_has_known_fields check (agent_type <> 'api' or private.api_endpoint_is_valid(endpoint)),
   constraint io_schema_is_an_object check (
     jsonb_typeof(io_schema) = 'object'
     and coalesce(jsonb_typeof(io_schema -> 'input') in ('object', 'boolean'), true)
@@ -207,7 +231,7 @@ comment on column public.agents.slug is 'Globally unique key, e.g. blog-post-wri
 comment on column public.agents.organization_slug is 'Organizations that may use the agent; empty for a private agent.';
 comment on column public.agents.io_schema is '{"input": JSON Schema, "output": JSON Schema}. Input is params, with the prompt as "prompt" where the schema names that property.';
 comment on column public.agents.context is 'System prompt of a context agent; documentation sent along by api agents.';
-comment on column public.agents.endpoint is 'api and external agents: {url, method, headers, authentication {type, config}, timeout}.';
+comment on column public.agents.endpoint is 'api and external agents: {url, method, headers, authentication {type, config}, timeout}; api agents also {request_transform, response_transform, status_webhook}: docs/api-agents.md.';
 comment on column public.agents.llm_config is 'context agents: {provider, model, parameters {temperature, maxTokens, topP}, tools {ask_person {expires_in_seconds, on_expiry, required_role}}}.';
 comment on column public.agents.status is 'Only active agents run: draft, inactive and error refuse new tasks.';
 comment on column public.agents.max_concurrent_tasks is 'How many tasks may run it at once, over all its organizations; null for any number.';

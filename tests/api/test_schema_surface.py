@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.api.helpers import Caller, Tenant, assert_refused, ok
+from tests.api.helpers import caller as as_caller
+from tests.stack import Stack
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 ITEMS: dict[str, Any] = {"worker_id": "w", "items": []}
@@ -106,7 +109,9 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "fail_tasks": ITEMS,
     "fire_schedules": ITEMS,
     "heartbeat_tasks": ITEMS,
+    "open_status_webhook": {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY, "ttl_seconds": 60},
     "pause_task": ITEMS,
+    "read_status_webhooks": {"ids": []},
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
     "stop_worker": {"worker_id": "w"},
@@ -128,6 +133,10 @@ def test_a_server_is_shown_every_table_and_the_functions_of_workers(operator: Ca
     assert surface(operator) == (TABLES, set(SHARED_FUNCTIONS) | set(WORKER_FUNCTIONS))
 
 
+def test_nobody_in_particular_is_shown_only_where_endpoints_report(stack: Stack, http: httpx.Client) -> None:
+    assert surface(as_caller(http, stack.anon_key)) == (set(), {"report_task_status"})
+
+
 @pytest.mark.parametrize("schema", ["private", "auth", "archive", "extensions", "pg_catalog", "supabase_migrations"])
 def test_no_schema_but_public_is_served(schema: str, tenant: Tenant, operator: Caller) -> None:
     for caller in (tenant.owner, operator):
@@ -137,7 +146,9 @@ def test_no_schema_but_public_is_served(schema: str, tenant: Tenant, operator: C
             assert_refused(answer, 406, "PGRST106", "The schema must be one of the following: public")
 
 
-@pytest.mark.parametrize("name", ["worker_requests", "task_checkpoints", "maintenance", "schema_migrations"])
+@pytest.mark.parametrize(
+    "name", ["worker_requests", "status_webhooks", "task_checkpoints", "maintenance", "schema_migrations"]
+)
 def test_tables_of_the_inside_are_not_served(name: str, operator: Caller) -> None:
     assert_refused(operator.get(name), 404, "42P01", f'relation "public.{name}" does not exist')
 

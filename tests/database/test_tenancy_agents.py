@@ -108,6 +108,22 @@ def test_a_malformed_agent_is_refused(scene: World, columns: dict[str, Any], con
         {"url": "https://x", "headers": []},
         {"url": "https://x", "authentication": {"type": "magic"}},
         {"url": "https://x", "authentication": {}},
+        {"url": "https://x", "authentication": {"type": "bearer", "config": "token"}},
+        {"url": "https://x", "method": "DELETE"},
+        {"url": "https://x", "header": {}},
+        {"url": "https://x", "headers": {"X": 5}},
+        {"url": "https://x", "headers": {"X": ["y"]}},
+        {"url": "https://x", "timeout": "30"},
+        {"url": "https://x", "timeout": 0},
+        {"url": "https://x", "timeout": 3601},
+        {"url": "https://x", "request_transform": 5},
+        {"url": "https://x", "request_transform": ["{{ prompt }}"]},
+        {"url": "https://x", "response_transform": {}},
+        {"url": "https://x", "status_webhook": "https://y"},
+        {"url": "https://x", "status_webhook": {}},
+        {"url": "https://x", "status_webhook": {"ttl_seconds": 604_801}},
+        {"url": "https://x", "status_webhook": {"ttl_seconds": "60"}},
+        {"url": "https://x", "status_webhook": {"ttl_seconds": 60, "url": "https://y"}},
         {},
     ],
     ids=str,
@@ -117,8 +133,18 @@ def test_a_malformed_endpoint_is_refused(tenant: Tenant, endpoint: dict[str, Any
         tenant.add_agent(agent_type="api", llm_config=None, endpoint=endpoint)
 
 
-def test_a_well_formed_endpoint_is_taken(tenant: Tenant) -> None:
-    endpoint = {"url": "https://x", "method": "POST", "headers": {}, "authentication": {"type": "bearer", "config": {}}}
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"authentication": {"type": "bearer", "config": {}}},
+        {"url": "${BASE}/run", "headers": {"X": "${KEY}"}, "timeout": 0.5, "status_webhook": False},
+        {"request_transform": {"a": ["{{ task.prompt }}"]}, "response_transform": ".a", "status_webhook": True},
+        {"request_transform": "{{ task.prompt }}", "status_webhook": {"ttl_seconds": 86_400}},
+    ],
+    ids=str,
+)
+def test_a_well_formed_endpoint_is_taken(tenant: Tenant, more: dict[str, Any]) -> None:
+    endpoint = {"url": "https://x", "method": "POST", "headers": {}, **more}
     assert tenant.add_agent(agent_type="api", llm_config=None, endpoint=endpoint)
 
 

@@ -22,6 +22,7 @@ LAYERS = (
     {"lanes", "polls", "line"},
     {"door"},
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
+    {"door", "secrets"},
     {"ports", "job", "agents", "flights"},
     {"handlers", "answers", "departure", "exchange", "metrics"},
     {"runner", "metrics_server"},

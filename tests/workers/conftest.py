@@ -61,6 +61,7 @@ class WorkerProcess:
             "PATH": os.environ["PATH"],
             "SUPABASE_URL": stack.url,
             "SUPABASE_SERVICE_ROLE_KEY": stack.service_role_key,
+            "SUPABASE_ANON_KEY": stack.anon_key,
             "LOG_FORMAT": "json",
             "ORCHESTRATOR_ALLOW_PRIVATE_HOSTS": "1",
             **environment,

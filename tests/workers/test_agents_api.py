@@ -4,64 +4,16 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from tests.unit.http_server import Reply, Seen, Server, json_reply, serve
-from workers.agents.api import ApiAgents
-from workers.agents.result import AgentResult
-from workers.contract import AgentRow, ClaimedTask, EventType, TaskRow, Turn
-from workers.door import Door
+from tests.unit.http_server import Reply, json_reply, serve
+from tests.workers.api_kit import OK, SECRET, Heard, agents, answered, call, failure
+from workers.contract import AgentRow, ClaimedTask, TaskRow
 from workers.errors import TaskFailure
-
-SECRET = "a-very-secret-token"
-OK = json_reply({"content": "done"})
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.steps: list[float] = []
-
-    def progress(self, percent: float, message: str | None = None) -> None:
-        assert message
-        self.steps.append(percent)
-
-    def partial(self, text: str) -> None:
-        raise AssertionError(f"unexpected text {text}")
-
-    def event(self, event_type: EventType, message: str, data: Mapping[str, Any] | None = None) -> None:
-        raise AssertionError(f"unexpected event {event_type} {message} {data}")
-
-
-async def call(endpoint: Any, heard: Heard | None = None, *, io_schema: Any = None, limit: int = 10_000) -> AgentResult:
-    """Run one attempt against an endpoint."""
-    task = TaskRow("t1", "demo-org", "process", "Hello ü?", 3, params={"tone": "dry"})
-    agent = AgentRow("a", "A", "api", "Be kind.", "active", io_schema=io_schema, endpoint=endpoint)
-    claimed = ClaimedTask(task, agent, 1, "token", history=(Turn("user", "Before"),))
-    async with Door(allow_private=True) as door:
-        return await ApiAgents(door, max_response_bytes=limit).run(claimed, agent, heard or Heard())
-
-
-async def answered(reply: Reply, **changes: Any) -> AgentResult:
-    with serve(lambda _seen: reply) as server:
-        return await call({"url": server.url}, **changes)
-
-
-async def failure(
-    answer: Reply | Callable[[Seen], Reply], endpoint: Mapping[str, Any] | None = None, **changes: Any
-) -> tuple[TaskFailure, Server]:
-    """Run one attempt that must fail; no failure may show the credentials."""
-    reply: Callable[[Seen], Reply] = answer if callable(answer) else lambda _seen: answer
-    bearer = {"type": "bearer", "config": {"token": SECRET}}
-    with serve(reply) as server, pytest.raises(TaskFailure) as caught:
-        await call({"url": server.url + "/run", "authentication": bearer, **(endpoint or {})}, **changes)
-    assert SECRET not in json.dumps([caught.value.message, caught.value.data])
-    return caught.value, server
 
 
 async def test_the_request_tells_the_task_the_prompt_the_params_the_context_and_the_history() -> None:
@@ -300,9 +252,19 @@ async def test_an_answer_that_breaks_io_schema_fails_for_good() -> None:
         ({"headers": {"X": "a\r\nInjected: yes"}}, "endpoint.headers"),
         ({"authentication": {"type": "digest", "config": {}}}, "endpoint.authentication"),
         ({"authentication": {"type": "bearer", "config": {}}}, "endpoint.authentication.bearer.config.token"),
-        ({"request_transform": {"a": 1}}, "endpoint.request_transform"),
-        ({"response_transform": ".x"}, "endpoint.response_transform"),
+        ({"request_transform": 5}, "endpoint.request_transform"),
+        ({"request_transform": "{{"}, "endpoint.request_transform"),
+        ({"request_transform": {"a": [{"b": "{{ nobody }}"}]}}, "endpoint.request_transform"),
+        ({"request_transform": "{{ ''.__class__ }}"}, "endpoint.request_transform"),
+        ({"request_transform": "{{ 'x' * 10 ** 10 }}"}, "endpoint.request_transform"),
+        ({"method": "GET", "request_transform": "plain text"}, "endpoint.request_transform"),
+        ({"response_transform": ".["}, "endpoint.response_transform"),
+        ({"response_transform": 'import "a" as a; a::x'}, "endpoint.response_transform"),
+        ({"response_transform": 5}, "endpoint.response_transform"),
         ({"status_webhook": "http://x"}, "endpoint.status_webhook"),
+        ({"status_webhook": {"ttl_seconds": 0}}, "endpoint.status_webhook"),
+        ({"status_webhook": True, "method": "GET"}, "endpoint.status_webhook"),
+        ({"status_webhook": True}, "endpoint.status_webhook"),
         ({"unknown": 1}, "endpoint.unknown"),
     ],
 )
@@ -336,7 +298,6 @@ async def test_placeholders_never_reach_the_workers_environment(endpoint: Any, m
         monkeypatch.setenv(name, canary)
     failed, server = await failure(OK, endpoint)
     assert failed.code == "agent_misconfigured"
-    assert "organization secrets are not available yet" in failed.message
     assert canary not in failed.message
     assert server.seen == []
 
@@ -359,8 +320,7 @@ async def test_cookies_of_one_agent_do_not_reach_another() -> None:
     with serve(lambda _seen: json_reply({"content": "x"}, Set_Cookie="session=1; Path=/")) as server:
         agent = AgentRow("a", "A", "api", "", "active", endpoint={"url": server.url})
         claimed = ClaimedTask(TaskRow("t1", "demo-org", "process", "x", 3), agent, 1, "token")
-        async with Door(allow_private=True) as door:
-            agents = ApiAgents(door)
+        async with agents() as running:
             for _ in range(2):
-                await agents.run(claimed, agent, Heard())
+                await running.run(claimed, agent, Heard())
     assert "cookie" not in server.seen[1].headers

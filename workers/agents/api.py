@@ -1,239 +1,270 @@
 """Api agents: one HTTP request to the agent's endpoint, and its answer as the result.
 
-The request's JSON body is::
+Without `request_transform` the request's JSON body is::
 
     {"taskId": "…", "prompt": "…", "params": {…}, "context": "the agent's context",
-     "history": [{"role": "user" | "assistant", "content": "…"}, …]}
+     "history": [{"role": "user" | "assistant", "content": "…"}, …],
+     "status_webhook": {…}}                                  (where the endpoint may report later)
 
-and for GET the query `taskId` and `prompt`. A JSON answer gives its text as the first of `content`, `result`,
-`summary`, `message`, `output`, at the top or under `data`; without any of them the whole JSON is the deliverable. Text
-answers are taken as they are.
+and for GET the query `taskId` and `prompt`. Without `response_transform` a JSON answer gives its text as the first of
+`content`, `result`, `summary`, `message`, `output`, at the top or under `data`; without any of them the whole JSON is
+the deliverable. Text answers are taken as they are.
+
+An endpoint with `status_webhook` may answer 202 and report later. The attempt waits; when its worker is lost, the next
+attempt goes on waiting for the same job and does not call the endpoint again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import re
 import ssl
-from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 
-from workers.agents.documents import check_output, is_object_schema, plain_text_property, schema_of, title_of
-from workers.agents.endpoint import Endpoint, read_endpoint
+from workers.agents.endpoint import Endpoint, misconfigured, read_endpoint
+from workers.agents.endpoint_answer import Answer, build_result, check_status, read_answer, reported_answer
 from workers.agents.result import AgentResult, Reporter
-from workers.contract import AgentRow, ClaimedTask, Format
-from workers.door import Door, DoorError, door_failure
+from workers.agents.status_webhooks import StatusWebhook, StatusWebhooks
+from workers.agents.transforms import TransformError, TransformLimits, Transforms
+from workers.contract import AgentRow, ClaimedTask
+from workers.door import Door, DoorError
 from workers.errors import TaskFailure
+from workers.secrets import Secrets
 
 MAX_RESPONSE_BYTES = 10_000_000
-_CALLED, _ANSWERED = 50.0, 95.0
-_TEXT_KEYS = ("content", "result", "summary", "message", "output")
-_TEXT_FORMATS: Mapping[str, Format] = {"text/html": "html", "text/markdown": "markdown", "text/plain": "text"}
+_TAKEN_ON, _CALLED, _ANSWERED = 11.0, 50.0, 95.0
+_ACCEPTED = 202
+_QUOTED_VALUE = re.compile(r"""\((?:"[^"]*"|[^()"]*)(?:\)|$)""")
 
 
 class ApiAgents:
-    """Runs agents of type `api` through the door."""
+    """Runs agents of type `api`; use as a context manager."""
 
-    def __init__(self, door: Door, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
+    def __init__(
+        self,
+        door: Door,
+        secrets: Secrets,
+        webhooks: StatusWebhooks,
+        *,
+        limits: TransformLimits | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
         self._door = door
+        self._secrets = secrets
+        self._webhooks = webhooks
         self._max_bytes = max_response_bytes
+        self._transforms = Transforms(limits)
+
+    async def __aenter__(self) -> Self:
+        await self._transforms.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transforms.__aexit__(kind, error, trace)
 
     async def run(self, claimed: ClaimedTask, agent: AgentRow, reporter: Reporter) -> AgentResult:
         """Run one attempt.
 
         Raises:
-            TaskFailure: with a message that holds no header and nothing of the endpoint's answer.
+            TaskFailure: with a message that holds no header, and of the endpoint's answer only what it reports as
+                the reason of a failure.
         """
-        endpoint = read_endpoint(agent.endpoint)
-        reporter.progress(_CALLED, "Endpoint called")
-        door = self._door.client(
-            claimed.allowed_hosts,
-            timeout=endpoint.timeout,
-            max_bytes=self._max_bytes,
-            organization=claimed.task.organization_slug,
-        )
-        async with door as http:
-            response, body = await self._call(http, endpoint, _arguments(endpoint, claimed, agent))
+        organization = claimed.task.organization_slug
+        endpoint = await read_endpoint(agent.endpoint, organization, self._secrets)
+        await self._check_filter(endpoint, organization)
+        webhook = await self._webhooks.open(claimed, endpoint.reports_within) if endpoint.reports else None
+        if webhook is not None and webhook.under_way:
+            answer = await self._reported(webhook, reporter)
+        else:
+            answer = await self._answered(endpoint, claimed, agent, webhook, reporter)
         reporter.progress(_ANSWERED, "Endpoint answered")
-        return _result(agent, response, body)
+        return build_result(agent, await self._transformed(endpoint, organization, answer))
+
+    async def _answered(
+        self,
+        endpoint: Endpoint,
+        claimed: ClaimedTask,
+        agent: AgentRow,
+        webhook: StatusWebhook | None,
+        reporter: Reporter,
+    ) -> Answer:
+        """Call the endpoint and return its answer, or what it reports later."""
+        arguments = await self._arguments(endpoint, claimed, agent, webhook)
+        reporter.progress(_CALLED if webhook is None else _TAKEN_ON, "Endpoint called")
+        response, body = await self._call(endpoint, claimed, arguments)
+        if webhook is not None and response.status_code == _ACCEPTED:
+            return await self._reported(webhook, reporter)
+        return read_answer(response, body)
+
+    async def _reported(self, webhook: StatusWebhook, reporter: Reporter) -> Answer:
+        try:
+            return reported_answer(await self._webhooks.wait(webhook, functools.partial(self._tell, reporter)))
+        except TaskFailure as failure:
+            failure.message = self._secrets.redact(failure.message)
+            raise
+
+    def _tell(self, reporter: Reporter, percent: float | None, message: str | None) -> None:
+        """Pass on how far the endpoint says it is."""
+        text = self._secrets.redact(message) if message is not None else None
+        if percent is not None and percent > _TAKEN_ON:
+            reporter.progress(min(percent, _ANSWERED), text)
+        elif text is not None:
+            reporter.event("progress", text)
+
+    async def _arguments(
+        self, endpoint: Endpoint, claimed: ClaimedTask, agent: AgentRow, webhook: StatusWebhook | None
+    ) -> dict[str, Any]:
+        """Return the query or the body of the request, as arguments of the HTTP client."""
+        task = claimed.task
+        if endpoint.request_transform is not None:
+            names = _names(claimed, agent, webhook)
+            try:
+                made = await self._transforms.render(task.organization_slug, endpoint.request_transform, names)
+            except TransformError as error:
+                problem = f"cannot be used: {self._secrets.redact(error.message)[:500]}"
+                raise misconfigured("endpoint.request_transform", problem) from None
+            return _sent(endpoint, made)
+        if endpoint.method == "GET":
+            return {"params": {**endpoint.url.params, "taskId": task.id, "prompt": task.prompt}}
+        body = {
+            "taskId": task.id,
+            "prompt": task.prompt,
+            "params": task.params if task.params is not None else {},
+            "context": agent.context,
+            "history": [asdict(turn) for turn in claimed.history],
+        }
+        return {"json": body if webhook is None else {**body, "status_webhook": webhook.for_endpoint}}
 
     async def _call(
-        self, http: httpx.AsyncClient, endpoint: Endpoint, arguments: dict[str, Any]
+        self, endpoint: Endpoint, claimed: ClaimedTask, arguments: dict[str, Any]
     ) -> tuple[httpx.Response, bytes]:
         """Send the request and read its answer within the endpoint's timeout and the cap on its size."""
         limit = asyncio.timeout(endpoint.timeout)
         try:
-            async with limit:
-                request = http.build_request(endpoint.method, endpoint.url, headers=dict(endpoint.headers), **arguments)
-                response = await http.send(request, stream=True)
-                try:
-                    _check_status(response)
-                    return response, await response.aread()
-                finally:
-                    await response.aclose()
-        except DoorError as error:
-            raise door_failure(error) or error from None
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _unreachable(error) from None
-        except httpx.TimeoutException:
-            raise _timed_out(endpoint) from None
+            async with (
+                limit,
+                self._door.client(claimed.allowed_hosts, timeout=endpoint.timeout, max_bytes=self._max_bytes) as client,
+                client.stream(endpoint.method, endpoint.url, headers=dict(endpoint.headers), **arguments) as response,
+            ):
+                check_status(response)
+                return response, await self._read(response)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._failed(endpoint, error) from None
         except TimeoutError:
             if limit.expired():
                 raise _timed_out(endpoint) from None
             raise
-        except (httpx.RemoteProtocolError, httpx.DecodingError, httpx.ReadError) as error:
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.aiter_bytes(65_536):
+            size += len(chunk)
+            if size > self._max_bytes:
+                raise _too_large(self._max_bytes)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _failed(self, endpoint: Endpoint, error: httpx.HTTPError | httpx.InvalidURL) -> TaskFailure:
+        """Return how an attempt ends whose request did not work."""
+        reason = {"reason": type(error).__name__}
+        if isinstance(error, DoorError):
+            if error.code == "response_too_large":
+                return _too_large(self._max_bytes)
+            message = self._secrets.redact(error.message)
+            return TaskFailure("endpoint_unreachable", message, data={"reason": error.code})
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return _unreachable(error)
+        if isinstance(error, httpx.TimeoutException):
+            return _timed_out(endpoint)
+        if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError | httpx.ReadError):
+            problem = "The endpoint's answer broke off or is not valid HTTP."
+            return TaskFailure("endpoint_response_invalid", problem, retryable=True, data=reason)
+        return TaskFailure(
+            "endpoint_unreachable", "The request to the endpoint could not be sent.", retryable=True, data=reason
+        )
+
+    async def _check_filter(self, endpoint: Endpoint, organization: str) -> None:
+        """Refuse a filter that cannot work before anything is called."""
+        if endpoint.response_transform is not None:
+            try:
+                await self._transforms.check_filter(organization, endpoint.response_transform)
+            except TransformError as error:
+                raise misconfigured("endpoint.response_transform", f"is no jq filter: {error.message[:500]}") from None
+
+    async def _transformed(self, endpoint: Endpoint, organization: str, answer: Answer) -> Answer:
+        """Return what the endpoint's filter makes of its answer."""
+        if endpoint.response_transform is None:
+            return answer
+        try:
+            value = await self._transforms.run_filter(organization, endpoint.response_transform, answer.document)
+        except TransformError as error:
+            # jq quotes the values it met: they are the endpoint's, and may be anything.
+            problem = self._secrets.redact(_QUOTED_VALUE.sub("(…)", error.message))[:500]
+            if error.kind == "too_much":
+                raise misconfigured("endpoint.response_transform", f"cannot be used: {problem}") from None
             raise TaskFailure(
                 "endpoint_response_invalid",
-                "The endpoint's answer broke off or is not valid HTTP.",
-                retryable=True,
-                data={"reason": type(error).__name__},
+                f"The agent's endpoint.response_transform does not fit the endpoint's answer: {problem}",
+                data={"field": "endpoint.response_transform"},
             ) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TaskFailure(
-                "endpoint_unreachable",
-                "The request to the endpoint could not be sent.",
-                retryable=True,
-                data={"reason": type(error).__name__},
-            ) from None
+        return answer.replaced(value)
 
 
-def _arguments(endpoint: Endpoint, claimed: ClaimedTask, agent: AgentRow) -> dict[str, Any]:
-    """Return the query or the body of the request, as arguments of the HTTP client."""
+def _names(claimed: ClaimedTask, agent: AgentRow, webhook: StatusWebhook | None) -> dict[str, Any]:
+    """Return what a template may name: nothing of the worker, and no secret but the webhook's own."""
     task = claimed.task
-    if endpoint.method == "GET":
-        return {"params": {**endpoint.url.params, "taskId": task.id, "prompt": task.prompt}}
-    body = {
-        "taskId": task.id,
-        "prompt": task.prompt,
-        "params": task.params if task.params is not None else {},
-        "context": agent.context,
+    return {
+        "task": {
+            "id": task.id,
+            "prompt": task.prompt,
+            "params": task.params if task.params is not None else {},
+            "metadata": task.metadata if task.metadata is not None else {},
+            "deliverable_type": task.deliverable_type,
+        },
+        "agent": {"slug": agent.slug, "name": agent.name, "context": agent.context},
         "history": [asdict(turn) for turn in claimed.history],
+        "user": {"id": task.user_id},
+        "organization": {"slug": task.organization_slug},
+        "status_webhook": None if webhook is None else webhook.for_endpoint,
     }
-    return {"json": body}
 
 
-def _check_status(response: httpx.Response) -> None:
-    status = response.status_code
-    if response.is_success:
-        return
-    if response.is_redirect:
-        raise TaskFailure(
-            "endpoint_error",
-            f"The endpoint redirects (status {status}), which is not followed: set endpoint.url to where it leads.",
-            data={"status": status},
-        )
-    raise TaskFailure(
-        "endpoint_error",
-        f"The endpoint answered with status {status}.",
-        retryable=status == 429 or status >= 500,
-        retry_after=_retry_after(response.headers.get("retry-after")),
-        data={"status": status},
-    )
+def _sent(endpoint: Endpoint, made: Any) -> dict[str, Any]:
+    """Return what a template made as arguments of the HTTP client."""
+    if endpoint.method == "GET":
+        if not isinstance(made, dict):
+            raise misconfigured("endpoint.request_transform", "must give an object, which is the query of a GET")
+        query = {key: value if isinstance(value, str) else json.dumps(value) for key, value in made.items()}
+        return {"params": {**endpoint.url.params, **query}}
+    if isinstance(made, str):
+        return {"content": made.encode("utf-8", errors="replace")}
+    return {"json": made}
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Return a Retry-After header in seconds; it holds seconds or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.isascii() and value.strip().isdecimal():
-        return float(value)
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None
-
-
-def _unreachable(error: httpx.TransportError) -> TaskFailure:
+def _unreachable(error: httpx.HTTPError) -> TaskFailure:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
     if cause is not None:
-        return TaskFailure(
-            "endpoint_unreachable", "The endpoint's TLS certificate or handshake is not valid.", data={"reason": "tls"}
-        )
-    return TaskFailure(
-        "endpoint_unreachable",
-        "The endpoint cannot be reached.",
-        retryable=True,
-        data={"reason": type(error).__name__},
-    )
+        problem = "The endpoint's TLS certificate or handshake is not valid."
+        return TaskFailure("endpoint_unreachable", problem, data={"reason": "tls"})
+    reason = {"reason": type(error).__name__}
+    return TaskFailure("endpoint_unreachable", "The endpoint cannot be reached.", retryable=True, data=reason)
 
 
 def _timed_out(endpoint: Endpoint) -> TaskFailure:
-    return TaskFailure(
-        "timeout", f"The endpoint did not answer within its {endpoint.timeout:g} seconds.", retryable=True
-    )
+    problem = f"The endpoint did not answer within its {endpoint.timeout:g} seconds."
+    return TaskFailure("timeout", problem, retryable=True)
 
 
-def _result(agent: AgentRow, response: httpx.Response, body: bytes) -> AgentResult:
-    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    metadata = {"endpoint": {"status": response.status_code, "content_type": content_type or None}}
-    schema = schema_of(agent, "output")
-    if content_type.startswith("text/"):
-        text = _decode(response, body)
-        if schema is not None and is_object_schema(schema):
-            name = plain_text_property(schema)
-            check_output({name: text} if name is not None else text, schema, retryable=False)
-        return AgentResult(
-            text=_not_empty(text), format=_TEXT_FORMATS.get(content_type, "text"), response_metadata=metadata
-        )
-    document = _parse_json(body)
-    inner = document.get("data") if isinstance(document, dict) else None
-    if schema is not None:
-        _check_document(document, inner, schema)
-    text, text_format = _text_in(document, inner)
-    return AgentResult(
-        text=_not_empty(text),
-        document=document,
-        title=title_of(document) or title_of(inner),
-        format=text_format,
-        response_metadata=metadata,
-    )
-
-
-def _check_document(document: Any, inner: Any, schema: dict[str, Any]) -> None:
-    """Check the answer against the schema; an answer wrapped in `data` may satisfy it inside."""
-    try:
-        check_output(document, schema, retryable=False)
-    except TaskFailure:
-        if not isinstance(inner, dict):
-            raise
-        check_output(inner, schema, retryable=False)
-
-
-def _text_in(document: Any, inner: Any) -> tuple[str, Format | None]:
-    for place in (document, inner):
-        for key in _TEXT_KEYS if isinstance(place, dict) else ():
-            if isinstance(place.get(key), str) and place[key].strip():
-                return place[key], None
-    if isinstance(document, str):
-        return document, None
-    return json.dumps(document, ensure_ascii=False, indent=2), "json"
-
-
-def _parse_json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise TaskFailure(
-            "endpoint_response_invalid", "The endpoint's answer is neither JSON nor declared as text."
-        ) from None
-
-
-def _decode(response: httpx.Response, body: bytes) -> str:
-    try:
-        return body.decode(response.charset_encoding or "utf-8", errors="replace")
-    except (LookupError, UnicodeError):
-        return body.decode("utf-8", errors="replace")
-
-
-def _not_empty(text: str) -> str:
-    if not text.strip():
-        raise TaskFailure("endpoint_response_invalid", "The endpoint answered with nothing.")
-    return text
+def _too_large(limit: int) -> TaskFailure:
+    return TaskFailure("response_too_large", f"The endpoint's answer is larger than {limit} bytes.")
