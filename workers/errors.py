@@ -48,6 +48,7 @@ ErrorCode = Literal[
     "provider_unavailable",
     "response_too_large",
     "result_invalid",
+    "secrets_unavailable",
     "timeout",
 ]
 
