@@ -1,8 +1,9 @@
 """What Supabase Vault puts into a database, for tests; its cryptography does not run here.
 
-The table, the view, the signatures, the grants and the unique names follow supabase/vault's vault--0.3.1.sql. Where
-Vault encrypts with pgsodium, this writes base64: enough to see that what is stored and what is read are two things.
-It fails with the whole row, as Postgres does, for a value that begins with "unacceptable".
+The table, the view, the signatures and the unique names follow supabase/vault's supabase_vault--0.3.0.sql, the grants
+supabase/postgres's after-create.sql for it. Where Vault encrypts with libsodium, this writes base64: enough to see that
+what is stored and what is read are two things. It fails with the whole row, as Postgres does, for a value that begins
+with "unacceptable".
 """
 
 VAULT = """
@@ -46,4 +47,7 @@ revoke execute on all functions in schema vault from public;
 grant usage on schema vault to postgres with grant option;
 grant select, delete on vault.secrets, vault.decrypted_secrets to postgres with grant option;
 grant execute on all functions in schema vault to postgres with grant option;
+grant usage on schema vault to service_role;
+grant select, delete on vault.secrets, vault.decrypted_secrets to service_role;
+grant execute on all functions in schema vault to service_role;
 """
