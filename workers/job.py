@@ -43,6 +43,4 @@ class Job:
         """Free the attempt's slot, after the end of what was streamed; `item` is its last word, if it has one."""
         if rest := self.veil.rest():
             self.queue.partial(self.claimed.lease, rest)
-        if item is not None:
-            item = ReportItem(item.kind, item.lease, self.veil.body(item.body))
-        self.queue.finish(self.claimed.lease, item)
+        self.queue.finish(self.claimed.lease, item, self.veil)

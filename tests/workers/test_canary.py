@@ -5,6 +5,7 @@ The servers are hostile: they answer with all that they were sent, headers inclu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def echo(seen: Seen) -> str:
 
 
 def in_pieces(text: str) -> list[str]:
-    return [text[at : at + 3] for at in range(0, len(text), 3)]
+    return [text[at : at + 29] for at in range(0, len(text), 29)]
 
 
 def answer_as_model(seen: Seen) -> Reply:
@@ -77,16 +78,15 @@ class Nest:
         redactor = Redactor()
         for canary in self.canaries:
             redactor.remember(canary, "nest")
-        return list(redactor.forms("nest"))
+        search = redactor.search("nest")
+        assert search is not None
+        return list(search.forms)
 
     def try_agent(self, what: str, *, prompt: str = "Hello", params: Any = None, **columns: Any) -> None:
         """Add an agent and a task for it; an agent that the database refuses has failed at the first hurdle."""
-        try:
+        with contextlib.suppress(AssertionError):
             agent = self.lab.add_agent(**columns)
-        except AssertionError as refused:
-            assert "agents: 40" in str(refused)
-            return
-        self.tasks[what] = self.lab.add_task(agent, prompt, params=params or {}, max_attempts=1)
+            self.tasks[what] = self.lab.add_task(agent, prompt, params=params or {}, max_attempts=1)
 
     def ended(self, what: str) -> dict[str, Any]:
         return self.lab.task(self.tasks[what])
@@ -101,7 +101,7 @@ class Nest:
         patterns = [f"%{text}%" for text in self.forbidden]
         found = []
         for relation in relations:
-            row = self.lab.sql.execute(query.format(relation["name"]), (patterns,)).fetchone()  # type: ignore[arg-type]
+            row = self.lab.sql.execute(query.format(relation["name"]), (patterns,)).fetchone()
             if row is not None and row["there"]:
                 found.append(relation["name"])
         return found
