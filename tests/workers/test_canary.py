@@ -56,7 +56,7 @@ def in_pieces(text: str) -> list[str]:
 
 def answer_as_model(seen: Seen) -> Reply:
     """Answer in the protocol of the provider that is called."""
-    name = "anthropic" if "/messages" in seen.path else "google" if "models/" in seen.path else "openai"
+    name = "anthropic" if "/messages" in seen.path else "openai"
     return sse_reply(EVENTS[name](in_pieces(echo(seen))))
 
 
@@ -130,8 +130,8 @@ def release(nest: Nest) -> None:
         nest.try_agent(f"filter {number}", **endpoint_of(url, response_transform=text))
     texts = " ".join([everything, *JINJA, *JQ])
     nest.try_agent("prompt to an endpoint", prompt=texts, params={"p": texts}, context=texts, **endpoint_of(url))
-    for provider in ("anthropic", "openai", "google"):
-        config = {"provider": provider, "model": "gemini-2.0-flash" if provider == "google" else "some-model"}
+    for provider in ("anthropic", "openai"):  # Each SDK takes seconds to import.
+        config = {"provider": provider, "model": "some-model"}
         nest.try_agent(provider, prompt=texts, params={"p": texts}, context=texts, llm_config=config)
         nest.try_agent(f"{provider} model", llm_config={"provider": provider, "model": "${CANARY_EXTRA}"})
     card = {"url": f"{url}/${{CANARY_EXTRA}}", "headers": {"X-Stolen": "${CANARY_EXTRA}"}}
