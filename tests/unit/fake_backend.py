@@ -57,6 +57,8 @@ class FakeBackend(FakeSchedules):
         self.requests: list[ExchangeRequest] = []
         self.registered: list[Mapping[str, Any]] = []
         self.stopped: list[str] = []
+        # What agents may call, and what answers.
+        self.functions: dict[str, Callable[[Mapping[str, Any]], Any]] = {"read_organization_secrets": lambda _: []}
         self.calls_at: list[float] = []
         # Called before a request acts and after it has acted; an error from it reaches the worker.
         self.before: Callable[[ExchangeRequest], BackendError | None] = lambda _request: None
@@ -125,7 +127,7 @@ class FakeBackend(FakeSchedules):
         self.stopped.append(worker_id)
 
     async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
-        raise AssertionError(f"the exchange calls no {function}({arguments})")
+        return self.functions[function](arguments)
 
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
         await self.on_the_way(request)

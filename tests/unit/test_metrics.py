@@ -65,7 +65,7 @@ class Script(FakeSchedules):
         raise AssertionError(worker_id)
 
     async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
-        raise AssertionError((function, arguments))
+        raise AssertionError(function, arguments)
 
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
         assert (worker_id, request) == ("w1", REQUEST)

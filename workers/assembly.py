@@ -1,0 +1,39 @@
+"""Puts together what runs each method: the kinds of agents, and what they go out by."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from workers.agents.api import ApiAgents
+from workers.agents.context import ContextAgents
+from workers.agents.external import ExternalAgents
+from workers.agents.providers import Providers
+from workers.agents.status_webhooks import StatusWebhooks
+from workers.backend import Backend
+from workers.door import Door
+from workers.handlers import build_handlers
+from workers.job import Handler
+from workers.secrets import Secrets
+from workers.settings import Settings
+
+
+async def assemble(
+    stack: AsyncExitStack, settings: Settings, secrets: Secrets, database: Backend
+) -> dict[str, Handler]:
+    """Return the handler of each method; what they hold open is closed with `stack`.
+
+    `database` is a connection on the loop on which the agents run.
+    """
+    door = await stack.enter_async_context(Door(allow_private=settings.allow_private_hosts))
+    providers = await stack.enter_async_context(Providers(settings.providers, secrets=secrets))
+    url = settings.supabase_public_url or settings.supabase_url
+    webhooks = await stack.enter_async_context(StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key))
+    api = await stack.enter_async_context(ApiAgents(door, secrets, webhooks))
+    offline_seconds = settings.offline_delay if settings.offline else None
+    return build_handlers(
+        {
+            "context": ContextAgents(providers, offline_seconds=offline_seconds),
+            "api": api,
+            "external": ExternalAgents(),
+        }
+    )
