@@ -20,7 +20,7 @@ LAYERS = (
     {"parsing", "packing", "cron"},
     {"schedules"},
     {"lanes", "polls", "line"},
-    {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
+    {"deliverable", "laneset", "reports", "logs", "backend", "wakeup", "door", "secrets"},
     {"ports", "job", "agents", "flights"},
     {"handlers", "answers", "departure", "exchange", "metrics"},
     {"runner", "metrics_server"},
