@@ -37,6 +37,7 @@ settings come from the environment and from .env; what is given here wins:
   DRAIN_SECONDS (30), REQUEST_TIMEOUT (30)                           leaving, and one request, in seconds
   ANTHROPIC_API_KEY, OPENAI_API_KEY, GOOGLE_API_KEY, OLLAMA_BASE_URL model providers
   LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
+  ORCHESTRATOR_ALLOW_PRIVATE_HOSTS=1                                 agents may call http:// and private addresses
   METRICS_PORT, METRICS_HOST (127.0.0.1)                             serves /healthz and Prometheus /metrics
   LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
 
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
     async with AsyncExitStack() as stack:
         providers = await stack.enter_async_context(Providers(settings.providers))
-        api = await stack.enter_async_context(ApiAgents())
+        door = await stack.enter_async_context(Door(allow_private=settings.allow_private_hosts))
         backend = functools.partial(
             connect,
             settings.supabase_url,
@@ -88,12 +89,11 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
         )
         database = await stack.enter_async_context(backend())
         secrets = Secrets(database)
-        door = await stack.enter_async_context(Door())
         offline_seconds = settings.offline_delay if settings.offline else None
         handlers = build_handlers(
             {
                 "context": ContextAgents(providers, offline_seconds=offline_seconds),
-                "api": api,
+                "api": ApiAgents(door),
                 "external": ExternalAgents(door, secrets, database),
             }
         )

@@ -62,6 +62,7 @@ class WorkerProcess:
             "SUPABASE_URL": stack.url,
             "SUPABASE_SERVICE_ROLE_KEY": stack.service_role_key,
             "LOG_FORMAT": "json",
+            "ORCHESTRATOR_ALLOW_PRIVATE_HOSTS": "1",
             **environment,
         }
         with self.log.open("wb") as log:

@@ -16,6 +16,7 @@ from tests.unit.http_server import Reply, Seen, Server, json_reply, serve
 from workers.agents.api import ApiAgents
 from workers.agents.result import AgentResult
 from workers.contract import AgentRow, ClaimedTask, EventType, TaskRow, Turn
+from workers.door import Door
 from workers.errors import TaskFailure
 
 SECRET = "a-very-secret-token"
@@ -42,8 +43,8 @@ async def call(endpoint: Any, heard: Heard | None = None, *, io_schema: Any = No
     task = TaskRow("t1", "demo-org", "process", "Hello ü?", 3, params={"tone": "dry"})
     agent = AgentRow("a", "A", "api", "Be kind.", "active", io_schema=io_schema, endpoint=endpoint)
     claimed = ClaimedTask(task, agent, 1, "token", history=(Turn("user", "Before"),))
-    async with ApiAgents(max_response_bytes=limit) as agents:
-        return await agents.run(claimed, agent, heard or Heard())
+    async with Door(allow_private=True) as door:
+        return await ApiAgents(door, max_response_bytes=limit).run(claimed, agent, heard or Heard())
 
 
 async def answered(reply: Reply, **changes: Any) -> AgentResult:
@@ -358,7 +359,8 @@ async def test_cookies_of_one_agent_do_not_reach_another() -> None:
     with serve(lambda _seen: json_reply({"content": "x"}, Set_Cookie="session=1; Path=/")) as server:
         agent = AgentRow("a", "A", "api", "", "active", endpoint={"url": server.url})
         claimed = ClaimedTask(TaskRow("t1", "demo-org", "process", "x", 3), agent, 1, "token")
-        async with ApiAgents() as agents:
+        async with Door(allow_private=True) as door:
+            agents = ApiAgents(door)
             for _ in range(2):
                 await agents.run(claimed, agent, Heard())
     assert "cookie" not in server.seen[1].headers

@@ -19,8 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -28,6 +27,7 @@ from workers.agents.documents import check_output, is_object_schema, plain_text_
 from workers.agents.endpoint import Endpoint, read_endpoint
 from workers.agents.result import AgentResult, Reporter
 from workers.contract import AgentRow, ClaimedTask, Format
+from workers.door import Door, DoorError, door_failure
 from workers.errors import TaskFailure
 
 MAX_RESPONSE_BYTES = 10_000_000
@@ -37,26 +37,11 @@ _TEXT_FORMATS: Mapping[str, Format] = {"text/html": "html", "text/markdown": "ma
 
 
 class ApiAgents:
-    """Runs agents of type `api` on one HTTP connection pool; use as a context manager.
+    """Runs agents of type `api` through the door."""
 
-    The client looks at nothing in the environment (proxies, .netrc) and keeps no cookies between requests.
-    """
-
-    def __init__(self, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
+    def __init__(self, door: Door, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
+        self._door = door
         self._max_bytes = max_response_bytes
-        self._http = httpx.AsyncClient(
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100),
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._http.aclose()
 
     async def run(self, claimed: ClaimedTask, agent: AgentRow, reporter: Reporter) -> AgentResult:
         """Run one attempt.
@@ -66,25 +51,33 @@ class ApiAgents:
         """
         endpoint = read_endpoint(agent.endpoint)
         reporter.progress(_CALLED, "Endpoint called")
-        response, body = await self._call(endpoint, _arguments(endpoint, claimed, agent))
+        door = self._door.client(
+            claimed.allowed_hosts,
+            timeout=endpoint.timeout,
+            max_bytes=self._max_bytes,
+            organization=claimed.task.organization_slug,
+        )
+        async with door as http:
+            response, body = await self._call(http, endpoint, _arguments(endpoint, claimed, agent))
         reporter.progress(_ANSWERED, "Endpoint answered")
         return _result(agent, response, body)
 
-    async def _call(self, endpoint: Endpoint, arguments: dict[str, Any]) -> tuple[httpx.Response, bytes]:
+    async def _call(
+        self, http: httpx.AsyncClient, endpoint: Endpoint, arguments: dict[str, Any]
+    ) -> tuple[httpx.Response, bytes]:
         """Send the request and read its answer within the endpoint's timeout and the cap on its size."""
         limit = asyncio.timeout(endpoint.timeout)
         try:
             async with limit:
-                request = self._http.build_request(
-                    endpoint.method, endpoint.url, headers=dict(endpoint.headers), timeout=endpoint.timeout, **arguments
-                )
-                response = await self._http.send(request, stream=True)
+                request = http.build_request(endpoint.method, endpoint.url, headers=dict(endpoint.headers), **arguments)
+                response = await http.send(request, stream=True)
                 try:
                     _check_status(response)
-                    return response, await self._read(response)
+                    return response, await response.aread()
                 finally:
-                    self._http.cookies.clear()
                     await response.aclose()
+        except DoorError as error:
+            raise door_failure(error) or error from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _unreachable(error) from None
         except httpx.TimeoutException:
@@ -107,18 +100,6 @@ class ApiAgents:
                 retryable=True,
                 data={"reason": type(error).__name__},
             ) from None
-
-    async def _read(self, response: httpx.Response) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.aiter_bytes(65_536):
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise TaskFailure(
-                    "response_too_large", f"The endpoint's answer is larger than {self._max_bytes} bytes."
-                )
-            chunks.append(chunk)
-        return b"".join(chunks)
 
 
 def _arguments(endpoint: Endpoint, claimed: ClaimedTask, agent: AgentRow) -> dict[str, Any]:
