@@ -28,7 +28,7 @@ from google.protobuf.json_format import ParseError
 
 from workers.agents.retry_after import read_retry_after
 from workers.clean import clean_text
-from workers.door import DoorError
+from workers.door import door_failure
 from workers.errors import TaskFailure
 
 _MAX_QUOTED = 1000
@@ -91,9 +91,9 @@ async def _events(stream: Any, *, repeatable: bool) -> AsyncGenerator[StreamResp
 def translate(error: BaseException, *, repeatable: bool, what: str = "The external agent") -> TaskFailure:
     """Return how an attempt ends for an error of the wire; `repeatable` says that the call may be made again."""
     causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, DoorError):
-            return _refused_by_door(cause)
+    failure = door_failure(error)
+    if failure is not None:
+        return failure
     if isinstance(error, A2AError) and not isinstance(error, A2AClientError):
         return _told_by_server(error, repeatable=repeatable)
     for cause in causes:
@@ -142,12 +142,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             return
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def _refused_by_door(error: DoorError) -> TaskFailure:
-    if error.code == "response_too_large":
-        return TaskFailure("response_too_large", error.message)
-    return TaskFailure("endpoint_unreachable", error.message, data={"reason": error.code})
 
 
 def _told_by_server(error: A2AError, *, repeatable: bool) -> TaskFailure:
