@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, 
 from a2a.types import TaskStatus as Status
 from a2a.utils.constants import TransportProtocol
 from google.protobuf.json_format import MessageToDict, ParseDict
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import Value
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -46,6 +46,7 @@ class Script(AgentExecutor):
         self.seen: list[Message] = []
         self.cancelled: list[str] = []
         self.go_on = threading.Event()
+        self.cancel_seconds = 0.0
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         message = context.message
@@ -70,6 +71,7 @@ class Script(AgentExecutor):
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
         assert context.task_id is not None and context.context_id is not None
         self.cancelled.append(context.task_id)
+        await asyncio.sleep(self.cancel_seconds)
         await TaskUpdater(event_queue, context.task_id, context.context_id).cancel()
 
     async def _hear(self, updater: TaskUpdater, message: Message, text: str) -> None:
@@ -157,11 +159,11 @@ class Remote:
     store: InMemoryTaskStore = field(default_factory=InMemoryTaskStore)
     # (path, headers) of each request; statuses to answer the next ones with; bytes of stream after which it is cut.
     requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
     cards: int = 0
     statuses: list[int] = field(default_factory=list)
     cut_after: int | None = None
     token: str | None = None
+    gate: threading.Event | None = None  # Requests but for the card wait until it is set.
 
     def __post_init__(self) -> None:
         with socket.socket() as free:
@@ -188,9 +190,7 @@ class Remote:
         return {**MessageToDict(self._card()), **self.changes}
 
     def _card(self) -> AgentCard:
-        interface = AgentInterface(
-            url=self.url + "/a2a", protocol_binding=self.binding, protocol_version=self.version
-        )
+        interface = AgentInterface(url=self.url + "/a2a", protocol_binding=self.binding, protocol_version=self.version)
         return AgentCard(
             name="Remote",
             description="Does what it is told",
@@ -212,7 +212,13 @@ class Remote:
             routes = create_rest_routes(handler, enable_v0_3_compat=compat, path_prefix="/a2a")
         app = Starlette(routes=[Route(CARD_PATH, self._serve_card), *routes])
         config = uvicorn.Config(
-            _Watch(app, self), host="127.0.0.1", port=self.port, log_level="critical", timeout_graceful_shutdown=0
+            _Watch(app, self),
+            host="127.0.0.1",
+            port=self.port,
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=0,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -254,6 +260,8 @@ class _Watch:
         if status is not None:
             await Response(status_code=status, headers={"Retry-After": "0"})(scope, receive, send)
             return
+        while scope["path"] != CARD_PATH and remote.gate is not None and not remote.gate.is_set():
+            await asyncio.sleep(0.01)
         await self._app(scope, receive, self._cutting(send) if remote.cut_after is not None else send)
 
     def _cutting(self, send: Send) -> Send:
@@ -283,6 +291,3 @@ def remote_agent(**options: Any) -> Iterator[Remote]:
     finally:
         remote.script.go_on.set()
         remote.stop()
-
-
-__all__ = ["CARD_PATH", "Callable", "Remote", "Script", "Struct", "remote_agent"]

@@ -68,7 +68,10 @@ class ExternalAgents:
             interface = choose_interface(card, remote)
             terms = self._terms(remote, card, interface)
             async with self._door.client(
-                claimed.allowed_hosts, timeout=remote.endpoint.timeout, max_bytes=MAX_RESPONSE_BYTES
+                claimed.allowed_hosts,
+                timeout=remote.endpoint.timeout,
+                max_bytes=MAX_RESPONSE_BYTES,
+                organization=organization,
             ) as http:
                 http.headers.update(remote.endpoint.headers)
                 client = _client(interface, http, streaming=card.streaming)

@@ -75,7 +75,9 @@ class Cards:
         if known is not None and now - known.fetched_at < _FRESH_SECONDS:
             self._cards.move_to_end(key)
             return known
-        async with self._door.client(allowed_hosts, timeout=remote.endpoint.timeout, max_bytes=MAX_CARD_BYTES) as http:
+        async with self._door.client(
+            allowed_hosts, timeout=remote.endpoint.timeout, max_bytes=MAX_CARD_BYTES, organization=organization
+        ) as http:
             card = await _fetch(http, remote, known)
         self._keep(key, replace(card, fetched_at=now))
         return card
