@@ -15,11 +15,23 @@ from typing import Any, Literal
 
 import uvicorn
 from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.context import ServerCallContext
 from a2a.server.events import EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_jsonrpc_routes, create_rest_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
-from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Message, Part, Role, Task, TaskState
+from a2a.types import (
+    AgentCapabilities,
+    AgentCard,
+    AgentInterface,
+    AgentSkill,
+    ListTasksRequest,
+    Message,
+    Part,
+    Role,
+    Task,
+    TaskState,
+)
 from a2a.types import TaskStatus as Status
 from a2a.utils.constants import TransportProtocol
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -50,7 +62,9 @@ class Script(AgentExecutor):
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         message = context.message
-        assert message is not None and context.task_id is not None and context.context_id is not None
+        assert message is not None
+        assert context.task_id is not None
+        assert context.context_id is not None
         self.seen.append(message)
         updater = TaskUpdater(event_queue, context.task_id, context.context_id)
         text = "".join(part.text for part in message.parts)
@@ -69,7 +83,8 @@ class Script(AgentExecutor):
         await getattr(self, f"do_{word}")(updater, text)
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        assert context.task_id is not None and context.context_id is not None
+        assert context.task_id is not None
+        assert context.context_id is not None
         self.cancelled.append(context.task_id)
         await asyncio.sleep(self.cancel_seconds)
         await TaskUpdater(event_queue, context.task_id, context.context_id).cancel()
@@ -143,7 +158,7 @@ class Script(AgentExecutor):
         await updater.complete(updater.new_agent_message([Part(text="Only the status says it")]))
 
     async def _held(self) -> None:
-        while not self.go_on.is_set():
+        while not self.go_on.is_set():  # noqa: ASYNC110 - set from another thread
             await asyncio.sleep(0.01)
 
 
@@ -232,6 +247,14 @@ class Remote:
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(10)
 
+    async def finish_tasks(self, text: str) -> None:
+        """Complete all tasks, as a server would have done whose work outlives it."""
+        context = ServerCallContext()
+        for task in (await self.store.list(ListTasksRequest(), context)).tasks:
+            task.status.state = TaskState.TASK_STATE_COMPLETED
+            task.artifacts.add(artifact_id="late").parts.append(Part(text=text))
+            await self.store.save(task, context)
+
     async def _serve_card(self, request: Request) -> Response:
         self.cards += 1
         if request.headers.get("if-none-match") == '"v1"':
@@ -260,7 +283,7 @@ class _Watch:
         if status is not None:
             await Response(status_code=status, headers={"Retry-After": "0"})(scope, receive, send)
             return
-        while scope["path"] != CARD_PATH and remote.gate is not None and not remote.gate.is_set():
+        while scope["path"] != CARD_PATH and remote.gate is not None and not remote.gate.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await self._app(scope, receive, self._cutting(send) if remote.cut_after is not None else send)
 

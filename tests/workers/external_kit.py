@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from typing import Any
+
+import pytest
 
 from tests.a2a_server import Remote
 from workers.agents.external import ExternalAgents
@@ -18,6 +21,8 @@ from workers.redaction import Redactor
 from workers.secrets import Secrets
 
 SECRET = "hunter2-key"
+# Made once: reading all root certificates takes longer than most attempts.
+_TLS = ssl.create_default_context()
 
 
 class Shelf:
@@ -58,13 +63,15 @@ class Heard:
         self.events: list[tuple[str, str]] = []
 
     def progress(self, percent: float, message: str | None = None) -> None:
-        assert message and 0 <= percent <= 100
+        assert message
+        assert 0 <= percent <= 100
 
     def partial(self, text: str) -> None:
         self.text += text
 
     def event(self, event_type: EventType, message: str, data: Mapping[str, Any] | None = None) -> None:
         self.events.append((event_type, message))
+        assert data
 
 
 class Bench:
@@ -89,7 +96,7 @@ class Bench:
         claimed = ClaimedTask(task, agent, attempt, "token", history=self.history, input=answers, checkpoint=checkpoint)
         redactor = Redactor()
         redactor.remember(SECRET, "demo-org")
-        async with door or Door(allow_private=True) as way_out:
+        async with door or Door(allow_private=True, tls=_TLS) as way_out:
             secrets = Secrets(self.shelf, redactor=redactor)
             waits = lambda: Backoff(0.02, 0.05)  # noqa: E731
             agents = ExternalAgents(way_out, secrets, self.shelf, poll_waits=waits)
@@ -98,20 +105,16 @@ class Bench:
 
     async def fails(self, attempt: int = 1, **options: Any) -> TaskFailure:
         """Run an attempt that must fail; return how. No failure may show the organization's secret."""
-        try:
-            result = await self.run(attempt, **options)
-        except TaskFailure as failure:
-            assert SECRET not in f"{failure.message} {failure.data}"
-            return failure
-        raise AssertionError(f"it did not fail: {result}")
+        with pytest.raises(TaskFailure) as caught:
+            await self.run(attempt, **options)
+        assert SECRET not in f"{caught.value.message} {caught.value.data}"
+        return caught.value
 
     async def asks(self, **options: Any) -> InputNeeded:
         """Run an attempt that must ask a person; return what."""
-        try:
-            result = await self.run(**options)
-        except InputNeeded as needed:
-            return needed
-        raise AssertionError(f"it did not ask: {result}")
+        with pytest.raises(InputNeeded) as caught:
+            await self.run(**options)
+        return caught.value
 
 
 def answered(response: Any, number: int = 1) -> Answer:
