@@ -163,7 +163,7 @@ def _begin_across(text: str, form: str, cut: int) -> int:
 def _forms(value: str) -> set[str]:
     """Return a value as it may stand in texts: as it is, in URLs, in JSON, in base64."""
     stripped = value.strip()
-    found = {value, stripped, quote(value, safe=""), quote_plus(value), quote(value, safe=_URL_SAFE)}
+    found = {value, stripped, quote(value, safe=""), quote(value), quote_plus(value), quote(value, safe=_URL_SAFE)}
     found |= {
         json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in (value, stripped) for ascii_only in (True, False)
     }

@@ -95,7 +95,7 @@ class Providers:
             "provider_key_missing",
             f"No key for {provider} is set up: an admin sets the organization's secret {settings.key_variable}, or the "
             f"operator of the worker must set {settings.key_variable} and lend it (ORCHESTRATOR_PLATFORM_KEYS).",
-            data={"provider": provider, "variable": settings.key_variable, "secret": settings.key_variable},
+            data={"provider": provider, "variable": settings.key_variable},
         )
 
     def _note(self, provider: Provider, organization: str, *, own: bool) -> None:
