@@ -106,13 +106,16 @@ WORKER_RPCS = {
     name: {"service_role"}
     for name in (
         "add_task_events",
+        "begin_remote_task",
         "claim_schedules",
         "claim_tasks",
         "complete_tasks",
         "exchange_work",
         "fail_tasks",
         "fire_schedules",
+        "forget_remote_task",
         "heartbeat_tasks",
+        "keep_remote_task",
         "pause_task",
         "read_ciphertexts",
         "read_git_credential",
