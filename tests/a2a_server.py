@@ -39,7 +39,7 @@ from google.protobuf.struct_pb2 import Value
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Version = Literal["1.0", "0.3"]
@@ -222,7 +222,7 @@ class Remote:
         handler = DefaultRequestHandler(self.script, self.store, self._card())
         compat = self.version == "0.3"
         if self.binding == TransportProtocol.JSONRPC:
-            routes = create_jsonrpc_routes(handler, "/a2a", enable_v0_3_compat=compat)
+            routes: list[BaseRoute] = [*create_jsonrpc_routes(handler, "/a2a", enable_v0_3_compat=compat)]
         else:
             routes = create_rest_routes(handler, enable_v0_3_compat=compat, path_prefix="/a2a")
         app = Starlette(routes=[Route(CARD_PATH, self._serve_card), *routes])

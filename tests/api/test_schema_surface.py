@@ -148,7 +148,9 @@ def test_no_schema_but_public_is_served(schema: str, tenant: Tenant, operator: C
             assert_refused(answer, 406, "PGRST106", "The schema must be one of the following: public")
 
 
-@pytest.mark.parametrize("name", ["worker_requests", "task_checkpoints", "remote_tasks", "maintenance", "schema_migrations"])
+@pytest.mark.parametrize(
+    "name", ["worker_requests", "task_checkpoints", "remote_tasks", "maintenance", "schema_migrations"]
+)
 def test_tables_of_the_inside_are_not_served(name: str, operator: Caller) -> None:
     assert_refused(operator.get(name), 404, "42P01", f'relation "public.{name}" does not exist')
 

@@ -72,8 +72,8 @@ def test_a_conversation_goes_on_in_its_context_and_no_other_does(tenant: Tenant,
     lease = worker.claim_one(tenant)
     assert begin(worker, lease)["context_id"] == "c-2"
     assert worker.complete(lease) == "ok"
-    for columns in ({"agent_conversation_id": tenant.conversation()}, {}):
-        tenant.task(**columns)
+    for other in (tenant.conversation(), None):
+        tenant.task(agent_conversation_id=other)
         lease = worker.claim_one(tenant)
         assert begin(worker, lease)["context_id"] is None
         assert worker.complete(lease) == "ok"
