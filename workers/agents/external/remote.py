@@ -79,7 +79,13 @@ class RemoteTask:
     @property
     def stale(self) -> bool:
         """Whether the task still looks as it did when it asked what has been answered since."""
-        return self._answered is not None and self.status == self._answered
+        asked = self._answered
+        if asked is None or self.state != asked.state:
+            return False
+        if asked.HasField("timestamp") and self.status.HasField("timestamp"):
+            # The SDK 0.3 takes the question out of the status when the answer arrives.
+            return bool(self.status.timestamp == asked.timestamp)
+        return self.status == asked or not self.status.message.parts
 
     def log(self, message: str, data: Mapping[str, Any]) -> None:
         """Leave an entry in our task's trail."""
