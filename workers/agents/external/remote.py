@@ -143,7 +143,8 @@ class RemoteTask:
     def _move(self, status: TaskStatus) -> None:
         self.status = status
         text = text_of_parts(list(status.message.parts))
-        if self.settled or not text or text == self._said or self._events >= _MAX_EVENTS:
+        waits = self.settled or self.state in INTERRUPTED
+        if waits or not text or text == self._said or self._events >= _MAX_EVENTS:
             return
         self._said = text
         self._events += 1
