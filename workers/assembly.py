@@ -34,6 +34,6 @@ async def assemble(
         {
             "context": ContextAgents(providers, offline_seconds=offline_seconds),
             "api": api,
-            "external": ExternalAgents(),
+            "external": ExternalAgents(door, secrets, database),
         }
     )

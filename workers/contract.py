@@ -160,13 +160,14 @@ class ExchangeAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Deliverable:
-    """The document an attempt made."""
+    """The document an attempt made; `file_attachments` are {name, media_type, url} or {…, content, encoding, size}."""
 
     title: str
     type: str
     format: Format
     content: str
     metadata: Mapping[str, Json] = field(default_factory=dict)
+    file_attachments: Sequence[Mapping[str, Json]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,8 @@ def failed(lease: Lease, failure: TaskFailure) -> ReportItem:
         body["error_data"] = failure.data
     if failure.retry_after is not None:
         body["retry_after"] = failure.retry_after
+    if failure.rejected:
+        body["rejected"] = True
     if failure.usage:
         body["usage"] = [asdict(row) for row in failure.usage]
     return ReportItem("failed", lease, body)

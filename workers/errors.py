@@ -33,6 +33,7 @@ ErrorCode = Literal[
     "agent_type_unsupported",
     "checkpoint_unreadable",
     "context_too_long",
+    "endpoint_auth_failed",
     "endpoint_error",
     "endpoint_response_invalid",
     "endpoint_unreachable",
@@ -42,12 +43,17 @@ ErrorCode = Literal[
     "internal_error",
     "method_unsupported",
     "output_invalid",
+    "protocol_unsupported",
     "provider_auth_failed",
     "provider_key_missing",
     "provider_overloaded",
     "provider_rate_limited",
     "provider_refused",
     "provider_unavailable",
+    "remote_cancelled",
+    "remote_failed",
+    "remote_rejected",
+    "remote_task_lost",
     "response_encoding_unsupported",
     "response_too_large",
     "result_invalid",
@@ -126,7 +132,8 @@ class TaskFailure(OrchestratorError):
     """An attempt ends as failed.
 
     `message` is read by the tenant: it says what to do and holds no secret and no trace. `data` is JSON for
-    programs. `retry_after` is in seconds. `usage` is what the attempt cost although it failed.
+    programs. `retry_after` is in seconds. `rejected` says that the agent declined the task, so that it is not tried
+    again. `usage` is what the attempt cost although it failed.
     """
 
     def __init__(
@@ -144,7 +151,13 @@ class TaskFailure(OrchestratorError):
         self.retryable = retryable
         self.retry_after = retry_after
         self.data = dict(data) if data is not None else None
+        self.rejected = False
         self.usage: tuple[UsageRow, ...] = ()
+
+    def as_rejected(self) -> Self:
+        """Say that the agent declined the task, and return the failure."""
+        self.rejected = True
+        return self
 
     def with_usage(self, usage: Sequence[UsageRow]) -> Self:
         """Account for `usage` and return the failure."""

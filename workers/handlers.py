@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from workers.agents.documents import schema_of
@@ -28,6 +29,8 @@ async def _process(agents: Mapping[str, AgentRunner], job: Job) -> Completion:
     deliverable = build_deliverable(
         job.claimed.task, result.text, agent_name=agent.name, text_format=result.format, title=result.title
     )
+    if result.file_attachments:
+        deliverable = replace(deliverable, file_attachments=result.file_attachments)
     return _complete(job.claimed, agent, result, deliverable)
 
 

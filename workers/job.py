@@ -1,5 +1,8 @@
 """An attempt as its handler sees it.
 
+An attempt that is stopped gets a CancelledError whose argument says why: `timeout` when its time is up, else a
+`StopReason`. What it still does then is to be short: its slot is taken until it has ended.
+
 A handler that needs a person raises `InputNeeded(InputRequest(...), checkpoint={...})`. The task pauses and holds no
 worker; once the question is closed the handler is called again, with the checkpoint in `job.claimed.checkpoint` and
 what became of the question in `job.claimed.answer`.

@@ -76,14 +76,14 @@ class Runner:
         task = self._tasks.get(lease)
         if task is not None and not task.done():
             self._stopped.setdefault(lease, reason)
-            task.cancel()
+            task.cancel(reason)
 
     def _expire(self, lease: Lease) -> None:
         """Stop an attempt whose time is up."""
         task = self._tasks.get(lease)
         if task is not None and lease not in self._stopped:
             self._expired.add(lease)
-            task.cancel()
+            task.cancel("timeout")
 
     async def _run(self, job: Job, lease: Lease) -> None:
         started = time.monotonic()

@@ -103,16 +103,20 @@ USER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "create_organization": {"slug": "none", "name": "None"},
     "leave_organization": {"organization_slug": "none"},
 }
+LEASE: dict[str, Any] = {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY}
 WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "add_task_events": ITEMS,
+    "begin_remote_task": {**LEASE, "server": "https://x"},
     "claim_schedules": {"worker_id": "w"},
     "claim_tasks": {"worker_id": "w"},
     "complete_tasks": ITEMS,
     "exchange_work": {"worker_id": "w", "request_id": NOBODY},
     "fail_tasks": ITEMS,
     "fire_schedules": ITEMS,
+    "forget_remote_task": LEASE,
     "heartbeat_tasks": ITEMS,
     "open_status_webhook": {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY, "ttl_seconds": 60},
+    "keep_remote_task": {**LEASE, "message_id": "m", "remote_task_id": "r", "context_id": "c"},
     "pause_task": ITEMS,
     "read_status_webhooks": {"ids": []},
     "read_ciphertexts": {"source": "organization_secrets"},
@@ -154,7 +158,8 @@ def test_no_schema_but_public_is_served(schema: str, tenant: Tenant, operator: C
 
 
 @pytest.mark.parametrize(
-    "name", ["worker_requests", "status_webhooks", "task_checkpoints", "maintenance", "schema_migrations"]
+    "name",
+    ["worker_requests", "status_webhooks", "task_checkpoints", "remote_tasks", "maintenance", "schema_migrations"],
 )
 def test_tables_of_the_inside_are_not_served(name: str, operator: Caller) -> None:
     assert_refused(operator.get(name), 404, "42P01", f'relation "public.{name}" does not exist')

@@ -106,14 +106,17 @@ WORKER_RPCS = {
     name: {"service_role"}
     for name in (
         "add_task_events",
+        "begin_remote_task",
         "claim_schedules",
         "claim_tasks",
         "complete_tasks",
         "exchange_work",
         "fail_tasks",
         "fire_schedules",
+        "forget_remote_task",
         "heartbeat_tasks",
         "open_status_webhook",
+        "keep_remote_task",
         "pause_task",
         "read_status_webhooks",
         "read_ciphertexts",

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from workers.agents.external import ExternalAgents
 from workers.agents.result import AgentResult, AgentRunner, Reporter
 from workers.contract import AgentRow, ClaimedTask, Completion, TaskRow
 from workers.errors import TaskFailure
@@ -39,7 +38,6 @@ async def handle(
     queue.open(claimed.lease, 60)
     agents: dict[str, AgentRunner] = {
         "context": Canned(result or AgentResult("# Tide pools\n\nText")),
-        "external": ExternalAgents(),
     }
     return await build_handlers(agents)[method](Job(claimed, queue))
 
@@ -97,9 +95,15 @@ async def test_an_agent_that_is_not_active_does_not_run(status: str) -> None:
     assert status in failed.message
 
 
-@pytest.mark.parametrize("agent_type", ["external", "robot"])
-async def test_a_type_that_cannot_be_run_is_unsupported_for_good(agent_type: str) -> None:
-    failed = await failure(agent=replace(AGENT, agent_type=agent_type))
+async def test_files_of_a_result_are_those_of_its_deliverable() -> None:
+    files = [{"name": "a.png", "url": "https://files.example/a.png"}]
+    done = await handle(result=AgentResult("Text", file_attachments=files))
+    assert done.deliverable is not None
+    assert done.deliverable.file_attachments == files
+
+
+async def test_a_type_that_cannot_be_run_is_unsupported_for_good() -> None:
+    failed = await failure(agent=replace(AGENT, agent_type="robot"))
     assert (failed.code, failed.retryable) == ("agent_type_unsupported", False)
 
 

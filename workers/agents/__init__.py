@@ -1,1 +1,1 @@
-"""How each type of agent runs: `context` (a language model), `api` (an HTTP endpoint), `external` (not yet)."""
+"""How each type of agent runs: `context` (a language model), `api` (an HTTP endpoint), `external` (an A2A server)."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from workers.agents.documents import check_output, is_object_schema, plain_text_property, schema_of, title_of
 from workers.agents.result import AgentResult
+from workers.agents.retry_after import read_retry_after
 from workers.contract import AgentRow, Format
 from workers.errors import TaskFailure
 
@@ -53,22 +52,9 @@ def check_status(response: httpx.Response) -> None:
         "endpoint_error",
         f"The endpoint answered with status {status}.",
         retryable=status == 429 or status >= 500,
-        retry_after=_retry_after(response.headers.get("retry-after")),
+        retry_after=read_retry_after(response.headers.get("retry-after")),
         data={"status": status},
     )
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Return a Retry-After header in seconds; it holds seconds or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.isascii() and value.strip().isdecimal():
-        return float(value)
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None
 
 
 def read_answer(response: httpx.Response, body: bytes) -> Answer:

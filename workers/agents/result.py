@@ -30,7 +30,7 @@ class AgentResult:
     """An agent's answer.
 
     `text` is what people read, `document` the whole structured answer if there was one, `title` and `format` what
-    the agent said about it, if it did.
+    the agent said about it, if it did. `file_attachments` become those of the deliverable.
     """
 
     text: str
@@ -40,6 +40,7 @@ class AgentResult:
     llm_metadata: Mapping[str, Any] = field(default_factory=dict)
     response_metadata: Mapping[str, Any] = field(default_factory=dict)
     usage: Sequence[UsageRow] = ()
+    file_attachments: Sequence[Mapping[str, Any]] = ()
 
 
 class AgentRunner(Protocol):
