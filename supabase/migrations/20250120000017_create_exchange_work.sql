@@ -8,7 +8,7 @@ create table private.maintenance (
 );
 comment on table private.maintenance is 'When each piece of housekeeping last ran; the row''s lock keeps two workers from doing it at once.';
 comment on column private.maintenance.rests_until is
-  'A piece that had to pass over very many dead entries of an index (a long-running snapshot keeps them) rests for twenty times as long.';
+  'A piece that had to pass over very many dead entries of an index (a long-running snapshot keeps them) rests for at least twenty times as long.';
 comment on column private.maintenance.nothing_before is 'Where it begins while it rests; what lies before is looked at when it has rested.';
 revoke all on private.maintenance from anon, authenticated, service_role;
 grant select, update on private.maintenance to service_role;
@@ -17,10 +17,10 @@ insert into private.maintenance (name) values ('reap_tasks'), ('reap_late_tasks'
 create function private.rest_after(walked bigint) returns timestamptz
 language sql stable security invoker set search_path = ''
 as $$
-  -- An entry takes about a quarter of a microsecond; below 20,000 there is nothing to save.
+  -- An entry takes an eighth to a quarter of a microsecond; below 20,000 there is nothing to save.
   select case when walked < 20000 then '-infinity' else private.clock() + walked * interval '5 microseconds' end;
 $$;
-comment on function private.rest_after(bigint) is 'Until when a piece of housekeeping rests that passed so many entries of an index: twenty times as long as that took.';
+comment on function private.rest_after(bigint) is 'Until when a piece of housekeeping rests that passed so many entries of an index: at least twenty times as long as that took.';
 revoke execute on function private.rest_after(bigint) from public;
 grant execute on function private.rest_after(bigint) to service_role;
 
