@@ -82,6 +82,192 @@ grant select on private.dead_tasks to authenticated, service_role;
 create policy "Members reach the dead letters of their organizations" on private.dead_tasks for select to authenticated
 using (organization_slug = any (array(select private.my_organizations('viewer'))));
 
+-- Floors -----------------------------------------------------------------------------------------------------------------
+
+-- While somebody holds an old snapshot (a dump, a long report), vacuum removes no entry of what has been claimed since, and
+-- a claim that begins at the start of its queue walks over all of them. Only then a lane (the tasks of one priority in a
+-- queue) gets a floor, and claims begin there. A floor may be wrong for a while: whoever commits late, or finds the floor's
+-- row locked, leaves a pending task below it, which private.check_floors finds; nobody ever waits for a floor.
+create table private.queue_floors (
+  organization_slug text not null,
+  method text not null,
+  priority integer not null,
+  scheduled_at timestamptz not null,
+  ticket bigint not null,
+  raised_at timestamptz not null default clock_timestamp(),
+  primary key (organization_slug, method, priority)
+) with (fillfactor = 50);
+comment on table private.queue_floors is
+  'Where claims begin in a lane (the tasks of one priority in a queue) whose index is full of dead entries: nothing before (scheduled_at, ticket) is known to be pending. Empty unless a long-running snapshot keeps dead rows.';
+revoke all on private.queue_floors from anon, authenticated, service_role;
+grant select, insert, update, delete on private.queue_floors to service_role;
+
+create function private.entries_walked(index regclass) returns bigint
+language sql volatile security invoker set search_path = ''
+as $$
+  select coalesce(pg_catalog.pg_stat_get_xact_tuples_returned(index), 0);
+$$;
+comment on function private.entries_walked(regclass) is
+  'How many entries of an index this transaction''s scans have passed, dead ones included: the difference between two calls is what lay between.';
+revoke execute on function private.entries_walked(regclass) from public;
+grant execute on function private.entries_walked(regclass) to service_role;
+
+create function private.lower_floors(ids uuid[]) returns void
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+begin
+  update private.queue_floors f set scheduled_at = l.scheduled_at, ticket = l.ticket
+  from (
+    select distinct on (x.organization_slug, x.method, x.priority) x.organization_slug, x.method, x.priority, x.scheduled_at, x.ticket
+    from private.live_tasks x
+    where x.task_id = any (ids) and x.state = 'pending'
+    order by x.organization_slug, x.method, x.priority, x.scheduled_at, x.ticket
+  ) l
+  where f.organization_slug = l.organization_slug and f.method = l.method and f.priority = l.priority
+    and (f.scheduled_at, f.ticket) > (l.scheduled_at, l.ticket)
+    and exists (
+      select from private.queue_floors z
+      where z.organization_slug = f.organization_slug and z.method = f.method and z.priority = f.priority
+      for update skip locked
+    );
+end;
+$$;
+comment on function private.lower_floors(uuid[]) is
+  'After these tasks became pending: no floor stays above one of them, unless its row is locked (private.check_floors finds what was left out).';
+revoke execute on function private.lower_floors(uuid[]) from public;
+grant execute on function private.lower_floors(uuid[]) to service_role;
+
+create function private.raise_floors(ids uuid[]) returns void
+language plpgsql volatile security invoker
+set search_path = '' set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
+as $$
+declare
+  -- Whoever inserts now has a moment to commit before claims begin above it.
+  v_latest constant timestamptz := private.clock() - interval '500 milliseconds';
+  v_lane record;
+  v_floor private.queue_floors;
+  v_head record;
+  v_walked bigint;
+begin
+  -- One raises, the others go on claiming.
+  if not pg_try_advisory_xact_lock(hashtextextended('queue_floors', 2)) then
+    return;
+  end if;
+  for v_lane in
+    select distinct l.organization_slug, l.method, l.priority from private.live_tasks l where l.task_id = any (ids) limit 100
+  loop
+    select f.* into v_floor from private.queue_floors f
+    where f.organization_slug = v_lane.organization_slug and f.method = v_lane.method and f.priority = v_lane.priority
+    for update skip locked;
+    continue when v_floor.raised_at > clock_timestamp() - interval '1 second' or not found and exists (
+      select from private.queue_floors f
+      where f.organization_slug = v_lane.organization_slug and f.method = v_lane.method and f.priority = v_lane.priority
+    );
+    -- The floor is locked: what was lowered until now is seen here.
+    v_walked := private.entries_walked('private.live_tasks_pending_idx');
+    select l.scheduled_at, l.ticket into v_head from private.live_tasks l
+    where l.state = 'pending' and l.organization_slug = v_lane.organization_slug and l.method = v_lane.method and l.priority = v_lane.priority
+      and (l.scheduled_at, l.ticket) >= (coalesce(v_floor.scheduled_at, '-infinity'), coalesce(v_floor.ticket, 0))
+    order by l.scheduled_at, l.ticket
+    limit 1;
+    continue when not found or private.entries_walked('private.live_tasks_pending_idx') - v_walked < 500;
+    if v_head.scheduled_at > v_latest then
+      v_head.scheduled_at := v_latest;
+      v_head.ticket := 0;
+    end if;
+    insert into private.queue_floors as f (organization_slug, method, priority, scheduled_at, ticket)
+    values (v_lane.organization_slug, v_lane.method, v_lane.priority, v_head.scheduled_at, v_head.ticket)
+    on conflict (organization_slug, method, priority) do update
+    set scheduled_at = excluded.scheduled_at, ticket = excluded.ticket, raised_at = excluded.raised_at
+    where (f.scheduled_at, f.ticket) < (excluded.scheduled_at, excluded.ticket);
+  end loop;
+end;
+$$;
+comment on function private.raise_floors(uuid[]) is
+  'After a claim walked far to find these candidates: a floor at the first pending task of each of their lanes that has hundreds of dead entries before it; at most once a second for a lane, half a second before now at the latest.';
+revoke execute on function private.raise_floors(uuid[]) from public;
+grant execute on function private.raise_floors(uuid[]) to service_role;
+
+create function private.floored_tasks(organization_slug text, method text, passed uuid[], depth integer) returns setof private.live_tasks
+language plpgsql volatile security invoker rows 100
+set search_path = '' set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
+as $$
+declare
+  v_floor private.queue_floors;
+  v_last bigint := -2147483649;
+  v_left integer := depth;
+  v_found integer;
+begin
+  for v_floor in
+    select f.* from private.queue_floors f
+    where f.organization_slug = floored_tasks.organization_slug and f.method = floored_tasks.method
+    order by f.priority
+  loop
+    -- The lanes before it, which have no floor, and then its own.
+    return query select l.* from private.live_tasks l
+    where l.state = 'pending' and l.organization_slug = floored_tasks.organization_slug and l.method = floored_tasks.method
+      and l.priority > v_last and l.priority < v_floor.priority and l.task_id <> all (passed)
+    order by l.priority, l.scheduled_at, l.ticket limit v_left;
+    get diagnostics v_found = row_count;
+    v_left := v_left - v_found;
+    return query select l.* from private.live_tasks l
+    where l.state = 'pending' and l.organization_slug = floored_tasks.organization_slug and l.method = floored_tasks.method
+      and l.priority = v_floor.priority and (l.scheduled_at, l.ticket) >= (v_floor.scheduled_at, v_floor.ticket) and l.task_id <> all (passed)
+    order by l.scheduled_at, l.ticket limit v_left;
+    get diagnostics v_found = row_count;
+    v_left := v_left - v_found;
+    if v_left <= 0 then
+      return;
+    end if;
+    v_last := v_floor.priority;
+  end loop;
+  return query select l.* from private.live_tasks l
+  where l.state = 'pending' and l.organization_slug = floored_tasks.organization_slug and l.method = floored_tasks.method
+    and l.priority > v_last and l.task_id <> all (passed)
+  order by l.priority, l.scheduled_at, l.ticket limit v_left;
+end;
+$$;
+comment on function private.floored_tasks(text, text, uuid[], integer) is
+  'The first pending tasks of a queue in the order of claims, but for those passed; each lane read from its floor on.';
+revoke execute on function private.floored_tasks(text, text, uuid[], integer) from public;
+grant execute on function private.floored_tasks(text, text, uuid[], integer) to service_role;
+
+create function private.check_floors() returns bigint
+language plpgsql volatile security invoker
+set search_path = '' set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
+as $$
+declare
+  v_floor private.queue_floors;
+  v_begun constant bigint := private.entries_walked('private.live_tasks_pending_idx');
+  v_walked bigint;
+  v_lost uuid;
+begin
+  for v_floor in select f.* from private.queue_floors f loop
+    v_walked := private.entries_walked('private.live_tasks_pending_idx');
+    select l.task_id into v_lost from private.live_tasks l
+    where l.state = 'pending' and l.organization_slug = v_floor.organization_slug and l.method = v_floor.method and l.priority = v_floor.priority
+      and (l.scheduled_at, l.ticket) < (v_floor.scheduled_at, v_floor.ticket)
+    order by l.scheduled_at, l.ticket
+    limit 1;
+    if found then
+      perform private.lower_floors(array[v_lost]);
+    elsif private.entries_walked('private.live_tasks_pending_idx') - v_walked < 500 then
+      delete from private.queue_floors d
+      where d.organization_slug = v_floor.organization_slug and d.method = v_floor.method and d.priority = v_floor.priority and exists (
+        select from private.queue_floors z
+        where z.organization_slug = d.organization_slug and z.method = d.method and z.priority = d.priority
+        for update skip locked
+      );
+    end if;
+  end loop;
+  return private.entries_walked('private.live_tasks_pending_idx') - v_begun;
+end;
+$$;
+comment on function private.check_floors() is
+  'Lowers each floor to what is pending below it after all, and takes away those that save nothing any more. Returns how many entries of the index it passed.';
+revoke execute on function private.check_floors() from public;
+grant execute on function private.check_floors() to service_role;
+
 -- In step with tasks ---------------------------------------------------------------------------------------------------
 
 create function private.next_of_agent(agent_slug text, places bigint) returns setof uuid
@@ -114,6 +300,7 @@ language plpgsql volatile security definer set search_path = '' set enable_seqsc
 as $$
 declare
   v_left record;
+  v_woken uuid[] := '{}';
 begin
   -- One for each place that became free; whether it may really go is decided when it is claimed.
   for v_left in
@@ -122,14 +309,18 @@ begin
     where l.task_id = any (gone) and l.concurrency_key is not null
     group by l.organization_slug, l.concurrency_key
   loop
-    update private.live_tasks l set state = 'pending'
-    where l.task_id in (
-      select x.task_id from private.live_tasks x
-      where x.organization_slug = v_left.organization_slug and x.concurrency_key = v_left.concurrency_key and x.state = 'waiting_for_key'
-      order by x.ticket
-      limit v_left.places
-      for update skip locked
-    );
+    with woken as (
+      update private.live_tasks l set state = 'pending'
+      where l.task_id in (
+        select x.task_id from private.live_tasks x
+        where x.organization_slug = v_left.organization_slug and x.concurrency_key = v_left.concurrency_key and x.state = 'waiting_for_key'
+        order by x.ticket
+        limit v_left.places
+        for update skip locked
+      )
+      returning l.task_id
+    )
+    select v_woken || array_agg(w.task_id) into v_woken from woken w;
   end loop;
   for v_left in
     select l.agent_slug, count(*) as places
@@ -138,9 +329,16 @@ begin
       and exists (select from private.live_tasks x where x.agent_slug = l.agent_slug and x.state = 'waiting_for_agent')
     group by l.agent_slug
   loop
-    update private.live_tasks l set state = 'pending'
-    where l.task_id in (select w.task_id from private.next_of_agent(v_left.agent_slug, v_left.places) w (task_id));
+    with woken as (
+      update private.live_tasks l set state = 'pending'
+      where l.task_id in (select w.task_id from private.next_of_agent(v_left.agent_slug, v_left.places) w (task_id))
+      returning l.task_id
+    )
+    select v_woken || array_agg(w.task_id) into v_woken from woken w;
   end loop;
+  if v_woken <> '{}' and exists (select from private.queue_floors) then
+    perform private.lower_floors(v_woken);
+  end if;
 end;
 $$;
 comment on function private.wake_waiting_tasks(uuid[]) is
@@ -163,6 +361,13 @@ begin
   from new_rows n
   where n.concurrency_key is null;
   if not exists (select from new_rows n where n.concurrency_key is not null) then
+    if exists (select from private.queue_floors) then
+      perform private.lower_floors(array(
+        select n.id from new_rows n
+        join private.queue_floors f on f.organization_slug = n.organization_slug and f.method = n.method and f.priority = n.priority
+        where n.scheduled_at <= f.scheduled_at
+      ));
+    end if;
     return null;
   end if;
   -- A key's tasks wait outside the claims' index while as many as may run are ahead of them.
@@ -192,6 +397,9 @@ begin
     from (select t.*, row_number() over () as ordinal from new_rows t where t.concurrency_key is not null) r
   ) n
   order by n.ordinal;
+  if exists (select from private.queue_floors) then
+    perform private.lower_floors(array(select n.id from new_rows n));
+  end if;
   return null;
 end;
 $$;
@@ -284,6 +492,9 @@ begin
     on conflict (task_id) do update
     set agent_slug = excluded.agent_slug, concurrency_key = excluded.concurrency_key, concurrency_limit = excluded.concurrency_limit,
       priority = excluded.priority, scheduled_at = excluded.scheduled_at, attempt = excluded.attempt, state = excluded.state, look_at = null;
+    if exists (select from private.queue_floors) then
+      perform private.lower_floors(v_pending);
+    end if;
   end if;
   return null;
 end;
@@ -363,6 +574,7 @@ declare
 begin
   lock table public.tasks in share row exclusive mode;
   delete from private.live_tasks;
+  delete from private.queue_floors;
   insert into private.live_tasks (
     task_id, organization_slug, user_id, agent_conversation_id, method, agent_slug, concurrency_key, concurrency_limit, priority, scheduled_at,
     created_at, attempt, state, look_at
@@ -427,33 +639,60 @@ revoke execute on function private.queues_are_paused() from public;
 grant execute on function private.queues_are_paused() to service_role;
 
 create function private.walk_queues(methods text[], from_organization text, from_method text, to_organization text, to_method text, max_queues bigint)
-returns table (organization_slug text, method text, concurrency numeric)
-language sql volatile security invoker rows 100
+returns table (organization_slug text, method text, concurrency numeric, floored boolean)
+language plpgsql volatile security invoker rows 100
 set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_sort = off set enable_incremental_sort = off
 as $$
+declare
+  v_floored constant boolean := exists (select from private.queue_floors);
+begin
   -- A loose index scan: one probe for each queue that has pending tasks, however many those are; it ends with the limit.
+  -- It goes from one queue with floors to the next, and never over their entries.
+  return query
   with recursive heads as (
-    (
-      select l.organization_slug, l.method from private.live_tasks l
-      where l.state = 'pending' and (l.organization_slug, l.method) > (from_organization, from_method)
-      order by l.organization_slug, l.method
+    select from_organization as organization_slug, from_method as method, false as floored, true as is_start,
+      f.organization_slug as next_organization, f.method as next_method
+    from (values (1)) as start (one)
+    left join lateral (
+      select x.organization_slug, x.method from private.queue_floors x
+      where v_floored and (x.organization_slug, x.method) > (from_organization, from_method)
+      order by x.organization_slug, x.method
       limit 1
-    )
+    ) f on true
     union all
-    select n.organization_slug, n.method
+    select n.organization_slug, n.method, n.floored, false, f.organization_slug, f.method
     from heads h
     cross join lateral (
-      select l.organization_slug, l.method from private.live_tasks l
-      where l.state = 'pending' and (l.organization_slug, l.method) > (h.organization_slug, h.method)
-      order by l.organization_slug, l.method
+      (
+        select l.organization_slug, l.method, false as floored from private.live_tasks l
+        where h.next_organization is null and l.state = 'pending' and (l.organization_slug, l.method) > (h.organization_slug, h.method)
+        order by l.organization_slug, l.method
+        limit 1
+      )
+      union all
+      (
+        select l.organization_slug, l.method, false from private.live_tasks l
+        where h.next_organization is not null and l.state = 'pending' and (l.organization_slug, l.method) > (h.organization_slug, h.method)
+          and (l.organization_slug, l.method) < (h.next_organization, h.next_method)
+        order by l.organization_slug, l.method
+        limit 1
+      )
+      union all
+      select h.next_organization, h.next_method, true where h.next_organization is not null
       limit 1
     ) n
+    left join lateral (
+      select x.organization_slug, x.method from private.queue_floors x
+      where v_floored and (x.organization_slug, x.method) > (n.organization_slug, n.method)
+      order by x.organization_slug, x.method
+      limit 1
+    ) f on true
     where to_organization is null or (h.organization_slug, h.method) < (to_organization, to_method)
   )
-  select h.organization_slug, h.method, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
+  select h.organization_slug, h.method, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric, h.floored
   from heads h
   join public.organizations o on o.slug = h.organization_slug and o.is_active
-  where (walk_queues.methods is null or h.method = any (walk_queues.methods))
+  where not h.is_start and (walk_queues.methods is null or h.method = any (walk_queues.methods))
     and (to_organization is null or (h.organization_slug, h.method) <= (to_organization, to_method))
     and (not (select private.queues_are_paused()) or not private.queue_is_paused(h.organization_slug, h.method))
     -- An organization without room is passed over here, so that it takes no place of others; it is counted exactly later.
@@ -462,7 +701,9 @@ as $$
       or (select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = o.slug) + 1
         <= (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
     )
+    and (not h.floored or exists (select from private.floored_tasks(h.organization_slug, h.method, '{}', 1)))
   limit max_queues;
+end;
 $$;
 comment on function private.walk_queues(text[], text, text, text, text, bigint) is
   'The next queues (organization and method) with pending tasks after one place and up to another, without paused ones and those of inactive organizations.';
@@ -470,20 +711,27 @@ revoke execute on function private.walk_queues(text[], text, text, text, text, b
 grant execute on function private.walk_queues(text[], text, text, text, text, bigint) to service_role;
 
 create function private.queues_with_work(methods text[], organizations text[], max_queues bigint)
-returns table (organization_slug text, method text, concurrency numeric)
+returns table (organization_slug text, method text, concurrency numeric, floored boolean)
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off rows 100
 as $$
 declare
   v_walk private.queue_walk;
+  v_floored boolean;
   v_found bigint;
 begin
   if organizations is not null then
+    v_floored := exists (select from private.queue_floors);
     return query
-    select o.slug, m.name, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
+    select o.slug, m.name, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric, floors.any
     from public.organizations o
     cross join public.task_methods m
     cross join lateral (
-      select from private.live_tasks l where l.state = 'pending' and l.organization_slug = o.slug and l.method = m.name limit 1
+      select v_floored and exists (select from private.queue_floors f where f.organization_slug = o.slug and f.method = m.name) as any
+    ) floors
+    cross join lateral (
+      (select from private.live_tasks l where not floors.any and l.state = 'pending' and l.organization_slug = o.slug and l.method = m.name limit 1)
+      union all
+      select from private.floored_tasks(o.slug, m.name, '{}', 1) where floors.any
     ) work
     where o.slug = any (organizations) and o.is_active and (queues_with_work.methods is null or m.name = any (queues_with_work.methods))
       and not private.queue_is_paused(o.slug, m.name);
@@ -499,7 +747,7 @@ begin
 end;
 $$;
 comment on function private.queues_with_work(text[], text[], bigint) is
-  'Queues (organization and method) with pending tasks, at most max_queues, and settings.limits.max_concurrent_tasks of their organizations.';
+  'Queues (organization and method) with pending tasks, at most max_queues, settings.limits.max_concurrent_tasks of their organizations, and whether they have floors.';
 revoke execute on function private.queues_with_work(text[], text[], bigint) from public;
 grant execute on function private.queues_with_work(text[], text[], bigint) to service_role;
 
@@ -615,44 +863,54 @@ declare
   v_passed uuid[] := '{}';
   v_parked uuid[];
   v_taken uuid[];
+  v_promoted uuid[];
+  v_walked bigint;
 begin
   ids := '{}';
   undecided := false;
   if exists (select from private.live_tasks d where d.state = 'delayed' and d.scheduled_at <= v_now) then
-    update private.live_tasks l set state = 'pending'
-    where l.task_id = any (array(
-      select y.task_id from private.live_tasks y
-      where y.state = 'delayed' and y.task_id = any (array(
-        -- A thousand at most, of each organization in turn.
-        with recursive tenants as (
-          (select l.organization_slug from private.live_tasks l where l.state = 'delayed' order by l.organization_slug limit 1)
-          union all
-          select n.organization_slug
+    with promoted as (
+      update private.live_tasks l set state = 'pending'
+      where l.task_id = any (array(
+        select y.task_id from private.live_tasks y
+        where y.state = 'delayed' and y.task_id = any (array(
+          -- A thousand at most, of each organization in turn.
+          with recursive tenants as (
+            (select l.organization_slug from private.live_tasks l where l.state = 'delayed' order by l.organization_slug limit 1)
+            union all
+            select n.organization_slug
+            from tenants t
+            cross join lateral (
+              select l.organization_slug from private.live_tasks l
+              where l.state = 'delayed' and l.organization_slug > t.organization_slug order by l.organization_slug limit 1
+            ) n
+          )
+          select d.task_id
           from tenants t
           cross join lateral (
-            select l.organization_slug from private.live_tasks l
-            where l.state = 'delayed' and l.organization_slug > t.organization_slug order by l.organization_slug limit 1
-          ) n
-        )
-        select d.task_id
-        from tenants t
-        cross join lateral (
-          select x.task_id, row_number() over () as place
-          from (
-            select l.task_id from private.live_tasks l
-            where l.state = 'delayed' and l.organization_slug = t.organization_slug and l.scheduled_at <= v_now
-            order by l.scheduled_at
-            limit 1000
-          ) x
-        ) d
-        order by d.place, random()
-        limit 1000
+            select x.task_id, row_number() over () as place
+            from (
+              select l.task_id from private.live_tasks l
+              where l.state = 'delayed' and l.organization_slug = t.organization_slug and l.scheduled_at <= v_now
+              order by l.scheduled_at
+              limit 1000
+            ) x
+          ) d
+          order by d.place, random()
+          limit 1000
+        ))
+        for update skip locked
       ))
-      for update skip locked
-    ));
+      returning l.task_id
+    )
+    select array_agg(p.task_id) into v_promoted from promoted p;
+    if exists (select from private.queue_floors) then
+      perform private.lower_floors(v_promoted);
+    end if;
   end if;
+  v_walked := private.entries_walked('private.live_tasks_pending_idx');
   select array_agg(q.organization_slug) as organizations, array_agg(q.method) as methods, array_agg(q.concurrency) as limits,
-    count(*) as number, count(q.concurrency) > 0 as limited
+    array_agg(q.floored) as floored, count(*) as number, count(q.concurrency) > 0 as limited
   into v_queues
   from private.queues_with_work(methods, organizations, v_max_queues) q;
   if organizations is null and v_queues.number = v_max_queues then
@@ -694,20 +952,27 @@ begin
     into v_candidates
     from (
       select l.*, q.room, row_number() over (partition by q.slug order by l.priority, l.scheduled_at, l.ticket) as turn
-      from unnest(v_queues.organizations, v_queues.methods, v_rooms) q (slug, method, room)
+      from unnest(v_queues.organizations, v_queues.methods, v_rooms, v_queues.floored) q (slug, method, room, floored)
       cross join lateral (
         select x.task_id, x.priority, x.scheduled_at, x.ticket, x.concurrency_key, x.agent_slug, row_number() over () as place
         from (
-          select y.* from private.live_tasks y
-          where y.state = 'pending' and y.organization_slug = q.slug and y.method = q.method and y.task_id <> all (v_passed)
-          order by y.priority, y.scheduled_at, y.ticket
-          limit v_depth
+          (
+            select y.* from private.live_tasks y
+            where not q.floored and y.state = 'pending' and y.organization_slug = q.slug and y.method = q.method and y.task_id <> all (v_passed)
+            order by y.priority, y.scheduled_at, y.ticket
+            limit v_depth
+          )
+          union all
+          select y.* from private.floored_tasks(q.slug, q.method, v_passed, v_depth) y where q.floored
         ) x
       ) l
       where q.room > 0
     ) c
     where c.turn <= c.room;
     exit when v_candidates.ids is null;
+    if v_round = 1 and private.entries_walked('private.live_tasks_pending_idx') - v_walked - cardinality(v_candidates.ids) > 2000 then
+      perform private.raise_floors(v_candidates.ids);
+    end if;
     v_limited := '{}';
     if v_candidates.agents <> array[null]::text[] then
       v_limited := array(select a.slug from public.agents a where a.slug = any (v_candidates.agents) and a.max_concurrent_tasks is not null);

@@ -2,12 +2,27 @@
 
 create table private.maintenance (
   name text primary key,
-  last_run_at timestamptz not null default '-infinity'
+  last_run_at timestamptz not null default '-infinity',
+  rests_until timestamptz not null default '-infinity',
+  nothing_before timestamptz not null default '-infinity'
 );
 comment on table private.maintenance is 'When each piece of housekeeping last ran; the row''s lock keeps two workers from doing it at once.';
+comment on column private.maintenance.rests_until is
+  'A piece that had to pass over very many dead entries of an index (a long-running snapshot keeps them) rests for at least twenty times as long.';
+comment on column private.maintenance.nothing_before is 'Where it begins while it rests; what lies before is looked at when it has rested.';
 revoke all on private.maintenance from anon, authenticated, service_role;
 grant select, update on private.maintenance to service_role;
-insert into private.maintenance (name) values ('reap_tasks');
+insert into private.maintenance (name) values ('reap_tasks'), ('reap_late_tasks'), ('check_floors');
+
+create function private.rest_after(walked bigint) returns timestamptz
+language sql stable security invoker set search_path = ''
+as $$
+  -- An entry takes an eighth to a quarter of a microsecond; below 20,000 there is nothing to save.
+  select case when walked < 20000 then '-infinity' else private.clock() + walked * interval '5 microseconds' end;
+$$;
+comment on function private.rest_after(bigint) is 'Until when a piece of housekeeping rests that passed so many entries of an index: at least twenty times as long as that took.';
+revoke execute on function private.rest_after(bigint) from public;
+grant execute on function private.rest_after(bigint) to service_role;
 
 create function private.wake_forgotten_tasks() returns void
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
@@ -15,6 +30,8 @@ as $$
 declare
   v_walk private.queue_walk;
   v_heads record;
+  v_woken uuid[];
+  v_called uuid[];
 begin
   -- A task may begin to wait in the moment in which the last one that it waits for ends. The heads of a thousand keys, and next time of the next.
   select w.* into v_walk from private.queue_walk w;
@@ -38,34 +55,45 @@ begin
   select array_agg(h.organization_slug) as organizations, array_agg(h.concurrency_key) as keys, count(*) as number
   into v_heads
   from (select * from heads limit 1000) h;
-  update private.live_tasks l set state = 'pending'
-  where l.task_id in (
-    select first.task_id
-    from unnest(v_heads.organizations, v_heads.keys) h (organization_slug, concurrency_key)
-    cross join lateral (
-      select x.* from private.live_tasks x
-      where x.state = 'waiting_for_key' and x.organization_slug = h.organization_slug and x.concurrency_key = h.concurrency_key
-      order by x.ticket
-      limit 1
-      for update skip locked
-    ) first
-    where private.key_has_room(first)
-  );
+  with woken as (
+    update private.live_tasks l set state = 'pending'
+    where l.task_id in (
+      select first.task_id
+      from unnest(v_heads.organizations, v_heads.keys) h (organization_slug, concurrency_key)
+      cross join lateral (
+        select x.* from private.live_tasks x
+        where x.state = 'waiting_for_key' and x.organization_slug = h.organization_slug and x.concurrency_key = h.concurrency_key
+        order by x.ticket
+        limit 1
+        for update skip locked
+      ) first
+      where private.key_has_room(first)
+    )
+    returning l.task_id
+  )
+  select array_agg(w.task_id) into v_woken from woken w;
   if v_heads.number = 1000 or v_walk.key_organization_slug <> '' then
     update private.queue_walk w
     set key_organization_slug = case when v_heads.number = 1000 then v_heads.organizations[1000] else '' end,
       concurrency_key = case when v_heads.number = 1000 then v_heads.keys[1000] else '' end
     where exists (select from private.queue_walk x for update skip locked);
   end if;
-  update private.live_tasks l set state = 'pending'
-  where l.task_id in (
-    select w.task_id
-    from public.agents a
-    cross join lateral private.next_of_agent(a.slug, greatest(0, least(1000, coalesce(a.max_concurrent_tasks, 1000) - (
-      select count(*) from private.live_tasks r where r.state = 'running' and r.agent_slug = a.slug
-    )))) w (task_id)
-    where a.slug in (select distinct y.agent_slug from private.live_tasks y where y.state = 'waiting_for_agent')
-  );
+  with woken as (
+    update private.live_tasks l set state = 'pending'
+    where l.task_id in (
+      select w.task_id
+      from public.agents a
+      cross join lateral private.next_of_agent(a.slug, greatest(0, least(1000, coalesce(a.max_concurrent_tasks, 1000) - (
+        select count(*) from private.live_tasks r where r.state = 'running' and r.agent_slug = a.slug
+      )))) w (task_id)
+      where a.slug in (select distinct y.agent_slug from private.live_tasks y where y.state = 'waiting_for_agent')
+    )
+    returning l.task_id
+  )
+  select array_agg(w.task_id) into v_called from woken w;
+  if exists (select from private.queue_floors) then
+    perform private.lower_floors(v_woken || v_called);
+  end if;
 end;
 $$;
 comment on function private.wake_forgotten_tasks() is
@@ -78,11 +106,32 @@ language plpgsql volatile security invoker set search_path = '' set enable_seqsc
 as $$
 declare
   v_now constant timestamptz := private.clock();
-  v_due constant uuid[] := array(
-    select l.task_id from private.live_tasks l where l.state = 'running' and l.look_at <= v_now order by l.look_at limit 500
-  );
+  v_turn private.maintenance;
+  v_from timestamptz;
+  v_walked bigint;
+  v_due uuid[];
+  v_first timestamptz;
   v_late uuid[];
 begin
+  select m.* into v_turn from private.maintenance m where m.name = 'reap_late_tasks';
+  v_from := case when v_turn.rests_until > v_now then v_turn.nothing_before else '-infinity' end;
+  v_walked := private.entries_walked('private.live_tasks_look_at_idx');
+  select coalesce(array_agg(d.task_id), '{}'), min(d.look_at) into v_due, v_first
+  from (
+    select l.task_id, l.look_at from private.live_tasks l
+    where l.state = 'running' and l.look_at >= v_from and l.look_at <= v_now
+    order by l.look_at
+    limit 500
+  ) d;
+  v_walked := private.entries_walked('private.live_tasks_look_at_idx') - v_walked;
+  if v_from = '-infinity' then
+    v_turn.rests_until := private.rest_after(v_walked);
+  end if;
+  -- Five seconds for a claim to commit; no lease is shorter than one.
+  if v_turn.rests_until > v_now then
+    update private.maintenance m set rests_until = v_turn.rests_until, nothing_before = least(v_first, v_now - interval '5 seconds')
+    where m.name = 'reap_late_tasks';
+  end if;
   if v_due = '{}' then
     return 0;
   end if;
@@ -138,6 +187,12 @@ begin
   update private.maintenance m set last_run_at = private.clock() where m.name = 'reap_tasks';
   delete from private.worker_requests r where r.created_at < now() - interval '10 minutes';
   delete from private.cancellations c where c.created_at < private.clock() - interval '10 minutes';
+  if exists (select from private.queue_floors)
+    and exists (select from private.maintenance m where m.name = 'check_floors' and m.rests_until <= private.clock()) then
+    update private.maintenance m set rests_until = private.rest_after(c.walked)
+    from private.check_floors() c (walked)
+    where m.name = 'check_floors' and m.rests_until <> private.rest_after(c.walked);
+  end if;
   perform private.reap_late_tasks();
   perform private.expire_input_requests();
   perform private.wake_forgotten_tasks();
@@ -145,7 +200,7 @@ begin
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 
