@@ -909,6 +909,51 @@ class PublicOrganizationMembersUpdate(TypedDict):
     user_id: NotRequired[uuid.UUID]
 
 
+class PublicOrganizationSecrets(BaseModel):
+    ciphertext: str | None
+    created_at: datetime.datetime
+    created_by: uuid.UUID | None
+    description: str | None
+    id: uuid.UUID
+    last_used_at: datetime.datetime | None
+    name: str
+    organization_slug: str
+    rotated_at: datetime.datetime
+    updated_at: datetime.datetime
+    vault_id: uuid.UUID | None
+    version: int
+
+
+class PublicOrganizationSecretsInsert(TypedDict):
+    ciphertext: NotRequired[str | None]
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    description: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    last_used_at: NotRequired[datetime.datetime | None]
+    name: str
+    organization_slug: str
+    rotated_at: NotRequired[datetime.datetime]
+    updated_at: NotRequired[datetime.datetime]
+    vault_id: NotRequired[uuid.UUID | None]
+    version: NotRequired[int]
+
+
+class PublicOrganizationSecretsUpdate(TypedDict):
+    ciphertext: NotRequired[str | None]
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    description: NotRequired[str | None]
+    id: NotRequired[uuid.UUID]
+    last_used_at: NotRequired[datetime.datetime | None]
+    name: NotRequired[str]
+    organization_slug: NotRequired[str]
+    rotated_at: NotRequired[datetime.datetime]
+    updated_at: NotRequired[datetime.datetime]
+    vault_id: NotRequired[uuid.UUID | None]
+    version: NotRequired[int]
+
+
 class PublicOrganizations(BaseModel):
     created_at: datetime.datetime
     created_by: uuid.UUID | None

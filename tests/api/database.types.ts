@@ -1373,6 +1373,74 @@ export type Database = {
           },
         ];
       };
+      organization_secrets: {
+        Row: {
+          ciphertext: string | null;
+          created_at: string;
+          created_by: string | null;
+          description: string | null;
+          id: string;
+          last_used_at: string | null;
+          name: string;
+          organization_slug: string;
+          rotated_at: string;
+          updated_at: string;
+          vault_id: string | null;
+          version: number;
+        };
+        ComputedFields: never;
+        Insert: {
+          ciphertext?: string | null;
+          created_at?: string;
+          created_by?: string | null;
+          description?: string | null;
+          id?: string;
+          last_used_at?: string | null;
+          name: string;
+          organization_slug: string;
+          rotated_at?: string;
+          updated_at?: string;
+          vault_id?: string | null;
+          version?: number;
+        };
+        Update: {
+          ciphertext?: string | null;
+          created_at?: string;
+          created_by?: string | null;
+          description?: string | null;
+          id?: string;
+          last_used_at?: string | null;
+          name?: string;
+          organization_slug?: string;
+          rotated_at?: string;
+          updated_at?: string;
+          vault_id?: string | null;
+          version?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "organization_secrets_created_by_fkey";
+            columns: ["created_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "organization_secrets_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "organization_secrets_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
       organizations: {
         Row: {
           created_at: string;
@@ -3513,6 +3581,10 @@ export type Database = {
       };
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
+      begin_remote_task: {
+        Args: { attempt: number; lease_token: string; server: string; task_id: string };
+        Returns: Json;
+      };
       cancel_task: {
         Args: { task_id: string };
         Returns: {
@@ -3639,6 +3711,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      delete_organization_secret: { Args: { name: string; organization_slug: string }; Returns: undefined };
       enqueue_tasks: {
         Args: { tasks?: Json };
         Returns: {
@@ -3706,7 +3779,19 @@ export type Database = {
       };
       fail_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
       fire_schedules: { Args: { items: Json; worker_id: string }; Returns: Json };
+      forget_remote_task: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: undefined };
       heartbeat_tasks: { Args: { items: Json; lease_seconds?: number; worker_id: string }; Returns: Json };
+      keep_remote_task: {
+        Args: {
+          attempt: number;
+          context_id: string;
+          lease_token: string;
+          message_id: string;
+          remote_task_id: string;
+          task_id: string;
+        };
+        Returns: undefined;
+      };
       leave_organization: {
         Args: { organization_slug: string };
         Returns: {
@@ -3724,6 +3809,10 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      open_status_webhook: {
+        Args: { attempt: number; lease_token: string; task_id: string; ttl_seconds: number };
+        Returns: Json;
       };
       organization_active_tasks: {
         Args: { organization_slug: string; page_size?: number };
@@ -3879,6 +3968,10 @@ export type Database = {
         };
       };
       pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      read_ciphertexts: { Args: { after?: string; max_rows?: number; source: string }; Returns: Json };
+      read_git_credential: { Args: { repository_id: string }; Returns: Json };
+      read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
+      read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;
@@ -3925,6 +4018,8 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      replace_ciphertexts: { Args: { items: Json; source: string }; Returns: Json };
+      report_task_status: { Args: { "": Json }; Returns: Json };
       respond_to_input_request: {
         Args: { input_request_id: string; response: Json };
         Returns: {
@@ -4189,6 +4284,10 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      set_organization_secret: {
+        Args: { ciphertext?: string; description?: string; name: string; organization_slug: string; value?: string };
+        Returns: Json;
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
     };
