@@ -39,6 +39,7 @@ settings come from the environment and from .env; what is given here wins:
   DRAIN_SECONDS (30), REQUEST_TIMEOUT (30)                           leaving, and one request, in seconds
   ANTHROPIC_API_KEY, OPENAI_API_KEY, GOOGLE_API_KEY, OLLAMA_BASE_URL model providers
   LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
+  ORCHESTRATOR_ALLOW_PRIVATE_HOSTS=1                                 agents may call http:// and private addresses
   METRICS_PORT, METRICS_HOST (127.0.0.1)                             serves /healthz and Prometheus /metrics
   LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
 
@@ -122,7 +123,7 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
 async def _api_agents(settings: Settings, database: Backend, stack: AsyncExitStack) -> ApiAgents:
     url = settings.supabase_public_url or settings.supabase_url
     webhooks = StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key)
-    door = await stack.enter_async_context(Door())
+    door = await stack.enter_async_context(Door(allow_private=settings.allow_private_hosts))
     await stack.enter_async_context(webhooks)
     return await stack.enter_async_context(ApiAgents(door, Secrets(database), webhooks))
 

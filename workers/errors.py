@@ -26,6 +26,7 @@ from workers.ledger import UsageRow
 from workers.questions import InputRequest
 
 ErrorCode = Literal[
+    "address_not_allowed",
     "agent_inactive",
     "agent_misconfigured",
     "agent_not_found",
@@ -35,6 +36,7 @@ ErrorCode = Literal[
     "endpoint_error",
     "endpoint_response_invalid",
     "endpoint_unreachable",
+    "host_not_allowed",
     "input_invalid",
     "input_request_invalid",
     "internal_error",
@@ -46,9 +48,13 @@ ErrorCode = Literal[
     "provider_rate_limited",
     "provider_refused",
     "provider_unavailable",
+    "response_encoding_unsupported",
     "response_too_large",
     "result_invalid",
+    "scheme_not_allowed",
     "timeout",
+    "too_many_redirects",
+    "url_invalid",
 ]
 
 

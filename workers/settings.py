@@ -56,6 +56,7 @@ class Settings:
     request_timeout: float = 30.0
     offline: bool = False
     offline_delay: float = 1.2
+    allow_private_hosts: bool = False
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
     log_format: LogFormat = "console"
@@ -98,6 +99,7 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "request_timeout": reader.decimal("REQUEST_TIMEOUT", 30.0, 1.0, 300.0),
         "offline": reader.flag("LLM_OFFLINE"),
         "offline_delay": reader.decimal("LLM_OFFLINE_DELAY", 1.2, 0.0, 60.0),
+        "allow_private_hosts": reader.flag("ORCHESTRATOR_ALLOW_PRIVATE_HOSTS"),
         "metrics_host": reader.text("METRICS_HOST") or "127.0.0.1",
         "metrics_port": reader.number("METRICS_PORT", 0, 1, 65535) if reader.text("METRICS_PORT") else None,
         "log_format": reader.choice("LOG_FORMAT", "console", get_args(LogFormat)),

@@ -143,6 +143,58 @@ comment on function private.limits_are_numbers(jsonb) is 'True when settings.lim
 revoke execute on function private.limits_are_numbers(jsonb) from public;
 grant execute on function private.limits_are_numbers(jsonb) to authenticated, service_role;
 
+create function private.allowed_hosts_are_patterns(settings jsonb) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select case
+    when settings -> 'network' is null then true
+    when jsonb_typeof(settings -> 'network') <> 'object' then false
+    when settings #> '{network,allowed_hosts}' is null then true
+    when jsonb_typeof(settings #> '{network,allowed_hosts}') <> 'array' then false
+    else jsonb_array_length(settings #> '{network,allowed_hosts}') <= 100 and not exists (
+      select from jsonb_array_elements(settings #> '{network,allowed_hosts}') h (host)
+      where jsonb_typeof(h.host) <> 'string'
+        or length(h.host #>> '{}') > 253
+        or (h.host #>> '{}') !~* '^(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$'
+    )
+  end;
+$$;
+comment on function private.allowed_hosts_are_patterns(jsonb) is
+  'True when settings.network is absent or an object whose allowed_hosts is absent or a list of at most 100 hosts: api.acme.com, or *.acme.com for all below it; IDNs in their xn-- form.';
+revoke execute on function private.allowed_hosts_are_patterns(jsonb) from public;
+grant execute on function private.allowed_hosts_are_patterns(jsonb) to authenticated, service_role;
+
+create function private.check_settings() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_group text;
+  v_name text;
+  v_known text[];
+begin
+  select g.name, k.name, g.known into v_group, v_name, v_known
+  from (
+    values
+      ('limits', array['max_agents', 'max_conversations', 'max_concurrent_tasks', 'max_monthly_cost']),
+      ('network', array['allowed_hosts'])
+  ) g (name, known)
+  cross join lateral jsonb_object_keys(
+    case when jsonb_typeof(new.settings -> g.name) = 'object' then new.settings -> g.name else '{}' end
+  ) k (name)
+  where k.name <> all (g.known)
+  limit 1;
+  if found then
+    raise exception using errcode = '22023', message = 'unknown_setting',
+      detail = format('settings.%s has no "%s": it would limit nothing.', v_group, left(v_name, 100)),
+      hint = format('Known are: %s.', array_to_string(v_known, ', '));
+  end if;
+  return new;
+end;
+$$;
+comment on function private.check_settings() is
+  'Before insert and update: refuses names in settings.limits and settings.network that nothing reads, since a misspelt limit limits nothing.';
+revoke execute on function private.check_settings() from public;
+
 create function private.json_is_plain(value jsonb) returns boolean
 language sql immutable set search_path = ''
 as $$
@@ -198,6 +250,7 @@ create table public.organizations (
   constraint name_is_not_blank check (btrim(name) <> '' and length(name) <= 255),
   constraint settings_is_a_small_object check (jsonb_typeof(settings) = 'object' and pg_column_size(settings) <= 65536),
   constraint limits_are_numbers check (private.limits_are_numbers(settings)),
+  constraint allowed_hosts_are_host_patterns check (private.allowed_hosts_are_patterns(settings)),
   constraint subscription_info_is_an_object check (jsonb_typeof(subscription_info) = 'object'),
   constraint subscription_tier_is_known check (subscription_tier in ('basic', 'pro', 'enterprise'))
 );
@@ -215,6 +268,8 @@ create index organizations_created_by_idx on public.organizations (created_by);
 
 create trigger check_json before insert or update of settings on public.organizations
 for each row execute function private.check_json('settings');
+create trigger check_settings before insert or update of settings on public.organizations
+for each row execute function private.check_settings();
 create trigger set_updated_at before update on public.organizations
 for each row execute function public.set_updated_at();
 
@@ -222,7 +277,7 @@ comment on table public.organizations is 'Tenants. Everything of a tenant carrie
 comment on column public.organizations.slug is 'Human-readable key, e.g. acme-corp. Never changes.';
 comment on column public.organizations.id is 'Stable uuid for systems that want one.';
 comment on column public.organizations.settings is
-  'theme, features[], preferences, limits {max_agents, max_conversations, max_concurrent_tasks, max_monthly_cost}. A missing limit means none; over a limit is PT429. Admins set limits (set_organization_limits); max_monthly_cost is kept but not enforced yet.';
+  'theme, features[], preferences, limits {max_agents, max_conversations, max_concurrent_tasks, max_monthly_cost}, network {allowed_hosts: the only hosts that agents may call, e.g. ["api.acme.com", "*.acme.com"]}. A missing limit means none; over a limit is PT429. Admins set limits (set_organization_limits); max_monthly_cost is kept but not enforced yet.';
 comment on column public.organizations.subscription_info is 'plan, status, currentPeriodStart, currentPeriodEnd, cancelAtPeriodEnd; written by the platform.';
 comment on column public.organizations.is_active is 'False: members see and do nothing there, and no task of it is claimed.';
 

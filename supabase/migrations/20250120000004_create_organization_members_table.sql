@@ -264,6 +264,6 @@ as $$
   select * from private.set_organization_limits(organization_slug, limits);
 $$;
 comment on function public.set_organization_limits(text, jsonb) is
-  'Replaces settings.limits, e.g. {"max_agents": 100} (admin and higher), and returns the organization. Errors: 42501, 22023 value_refused.';
+  'Replaces settings.limits, e.g. {"max_agents": 100} (admin and higher), and returns the organization. Errors: 42501, 22023 value_refused, unknown_setting.';
 revoke execute on function public.set_organization_limits(text, jsonb) from public, anon, authenticated;
 grant execute on function public.set_organization_limits(text, jsonb) to authenticated, service_role;

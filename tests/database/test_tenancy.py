@@ -71,6 +71,29 @@ def test_a_taken_slug_is_refused_to_others(tenant: Tenant) -> None:
             user.call("create_organization", slug=tenant.slug, name="Mine")
 
 
+BAD_HOSTS = (
+    "",
+    "*",
+    "*.",
+    "api.*",
+    "a*.acme.com",
+    "*.*.acme.com",
+    "https://api.acme.com",
+    "api.acme.com/path",
+    "api.acme.com:443",
+    "api.acme.com.",
+    "api..acme.com",
+    "-api.acme.com",
+    "user@acme.com",
+    "api acme.com",
+    "api.acme.com\n",
+    "bücher.example",
+    "[::1]",
+    "a" * 64 + ".com",
+    ".".join(["abcdefg"] * 32),
+)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -84,12 +107,53 @@ def test_a_taken_slug_is_refused_to_others(tenant: Tenant) -> None:
         {"settings": {"limits": {"max_agents": "many"}}},
         {"settings": {"limits": {"max_agents": -1}}},
         {"settings": {"limits": 7}},
+        {"settings": {"network": []}},
+        {"settings": {"network": None}},
+        {"settings": {"network": {"allowed_hosts": "api.acme.com"}}},
+        {"settings": {"network": {"allowed_hosts": None}}},
+        {"settings": {"network": {"allowed_hosts": [7]}}},
+        *({"settings": {"network": {"allowed_hosts": [host]}}} for host in BAD_HOSTS),
+        {"settings": {"network": {"allowed_hosts": ["a.example"] * 101}}},
     ],
     ids=str,
 )
 def test_a_malformed_organization_is_refused(world: World, bad: dict[str, Any]) -> None:
     with refused("22023", "value_refused"):
         world.user().call("create_organization", **{"slug": new_name("org"), "name": "Acme", **bad})
+
+
+def test_an_owner_says_which_hosts_agents_may_call(tenant: Tenant) -> None:
+    hosts = ["api.acme.com", "*.acme.com", "API.Acme.com", "xn--bcher-kva.example", "93.184.215.14", "a_b.example"] + [
+        f"host-{number}.acme.com" for number in range(94)
+    ]
+    settings = {"network": {"allowed_hosts": hosts}, "limits": {"max_agents": 5}}
+    tenant.owner.update("organizations", {"slug": tenant.slug}, settings=settings)
+    tenant.owner.update("organizations", {"slug": tenant.slug}, settings={"network": {"allowed_hosts": []}})
+    with refused("23514") as refusal:
+        tenant.owner.update("organizations", {"slug": tenant.slug}, settings={"network": {"allowed_hosts": ["*"]}})
+    assert "allowed_hosts_are_host_patterns" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong", "known"),
+    [
+        ({"limits": {"max_agents": 1, "max_agent": 1}}, 'settings.limits has no "max_agent"', "max_monthly_cost"),
+        ({"limits": {"": 1}}, 'settings.limits has no ""', "max_concurrent_tasks"),
+        ({"network": {"allowed_host": ["a.example"]}}, 'settings.network has no "allowed_host"', "allowed_hosts"),
+    ],
+)
+def test_a_misspelt_limit_is_refused_and_the_known_ones_are_named(
+    world: World, tenant: Tenant, settings: dict[str, Any], wrong: str, known: str
+) -> None:
+    with refused("22023", "unknown_setting") as refusal:
+        tenant.owner.update("organizations", {"slug": tenant.slug}, settings=settings)
+    assert wrong in refusal.detail
+    assert known in refusal.hint
+    with refused("22023", "unknown_setting"):
+        world.user().call("create_organization", slug=new_name("org"), name="Acme", settings=settings)
+    if "limits" in settings:
+        with refused("22023", "unknown_setting"):
+            tenant.owner.call("set_organization_limits", organization_slug=tenant.slug, limits=settings["limits"])
 
 
 def test_an_owner_deletes_the_organization_with_everything_in_it(world: World, tenant: Tenant) -> None:

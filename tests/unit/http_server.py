@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,8 +73,8 @@ class Server:
 
 
 @contextmanager
-def serve(answer: Callable[[Seen], Reply]) -> Iterator[Server]:
-    """Run a server for the length of the block."""
+def serve(answer: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Run a server for the length of the block; `url` says http:// also with `tls`."""
     stop = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -119,6 +120,8 @@ def serve(answer: Callable[[Seen], Reply]) -> Iterator[Server]:
 
     with QuietServer(("127.0.0.1", 0), Handler) as http:
         server = Server(http.server_port)
+        if tls is not None:
+            http.socket = tls.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

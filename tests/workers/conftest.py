@@ -63,6 +63,7 @@ class WorkerProcess:
             "SUPABASE_SERVICE_ROLE_KEY": stack.service_role_key,
             "SUPABASE_ANON_KEY": stack.anon_key,
             "LOG_FORMAT": "json",
+            "ORCHESTRATOR_ALLOW_PRIVATE_HOSTS": "1",
             **environment,
         }
         with self.log.open("wb") as log:

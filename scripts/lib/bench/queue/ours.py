@@ -19,15 +19,18 @@ END_SECONDS = 900.0
 
 
 @contextmanager
-def worker(stack: Instance, concurrency: int, *flags: str, **variables: str) -> Iterator[Process]:
-    """A worker process that is ready to go; `flags` as worker.py takes them, `variables` are settings of the worker."""
+def worker(
+    stack: Instance, concurrency: int, *flags: str, module: str = "bench.queue.worker", **variables: str
+) -> Iterator[Process]:
+    """A worker process that is ready to go; `flags` as its module takes them, `variables` are its settings."""
     environment = {name: value for name, value in os.environ.items() if name in KEPT} | {
         "SUPABASE_URL": stack.url,
         "SUPABASE_SERVICE_ROLE_KEY": stack.keys.service_role_key,
         "WORKER_CONCURRENCY": str(concurrency),
+        "DATABASE_URL": "",
         "LOG_LEVEL": "ERROR",
     }
-    with running([sys.executable, "-m", "bench.queue.worker", *flags], environment | variables) as process:
+    with running([sys.executable, "-m", module, *flags], environment | variables) as process:
         yield process
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from bench.queue.database import NOOP, WRITE
 from workers.backend import Backend, ExchangeRequest, connect
 from workers.contract import ClaimedTask, Completion, Deliverable, ExchangeAnswer
 from workers.exchange import Connect
-from workers.job import Job
+from workers.job import Handler, Job
 from workers.logs import build_logger
 from workers.ports import ExchangeOptions
 from workers.settings import Settings, load_settings
@@ -93,9 +93,8 @@ def clocked(connect_plainly: Connect, claims: list[Claim]) -> Connect:
     return connect_with_clock
 
 
-async def work(settings: Settings, claims: list[Claim] | None) -> Handlers:
+async def work(settings: Settings, handlers: Mapping[str, Handler], claims: list[Claim] | None = None) -> None:
     """Work until drained; notes claims when given a list for them."""
-    handlers = Handlers()
     backend: Connect = functools.partial(
         connect,
         settings.supabase_url,
@@ -113,13 +112,12 @@ async def work(settings: Settings, claims: list[Claim] | None) -> Handlers:
             drain_seconds=settings.drain_seconds,
             once=settings.once,
         ),
-        {NOOP: handlers.noop, WRITE: handlers.write},
+        handlers,
         backend if claims is None else clocked(backend, claims),
         log,
     )
     with drain_on_signals(worker), wake_up(settings.database_url, worker.exchange.poll_now, log):
         await worker.run()
-    return handlers
 
 
 def main() -> None:
@@ -133,7 +131,8 @@ def main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     cpu = time.process_time()
-    handlers = asyncio.run(work(settings, claims))
+    handlers = Handlers()
+    asyncio.run(work(settings, {NOOP: handlers.noop, WRITE: handlers.write}, claims))
     seen = {"handled": handlers.handled, "picked": handlers.picked, "claims": claims or []}
     print(json.dumps(seen | {"cpu_seconds": time.process_time() - cpu}))
 
