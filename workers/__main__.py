@@ -1,4 +1,4 @@
-"""The command `python -m workers`: reads the settings, builds a worker, runs it."""
+"""The command `python -m workers`: reads the settings, builds a worker, runs it; or works on secrets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 from structlog.typing import FilteringBoundLogger
 
+from workers import secret_commands
 from workers.agents.api import ApiAgents
 from workers.agents.context import ContextAgents
 from workers.agents.external import ExternalAgents
@@ -21,10 +22,12 @@ from workers.door import Door
 from workers.errors import BackendError, SettingsError
 from workers.handlers import build_handlers
 from workers.job import Handler
+from workers.keyring import split_keys
 from workers.logs import build_logger
 from workers.metrics import Metrics
 from workers.metrics_server import serve_metrics
 from workers.ports import ExchangeOptions
+from workers.redaction import Redactor
 from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
 from workers.wakeup import wake_up
@@ -38,6 +41,8 @@ settings come from the environment and from .env; what is given here wins:
   DATABASE_URL                                                       to hear of new tasks at once (LISTEN)
   DRAIN_SECONDS (30), REQUEST_TIMEOUT (30)                           leaving, and one request, in seconds
   ANTHROPIC_API_KEY, OPENAI_API_KEY, GOOGLE_API_KEY, OLLAMA_BASE_URL model providers
+  ORCHESTRATOR_PLATFORM_KEYS (1)                                     0: these keys are not lent to organizations
+  ORCHESTRATOR_SECRETS_KEY                                           Fernet keys of secrets, see `secrets --help`
   LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
   ORCHESTRATOR_ALLOW_PRIVATE_HOSTS=1                                 agents may call http:// and private addresses
   METRICS_PORT, METRICS_HOST (127.0.0.1)                             serves /healthz and Prometheus /metrics
@@ -51,6 +56,8 @@ without using up an attempt. A second signal ends at once.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 failed, 2 wrong use or settings."""
     arguments = _parse(argv)
+    if arguments.command == "secrets":
+        return _secrets(arguments.action)
     try:
         settings = load_settings(
             read_environment(),
@@ -66,9 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"orchestrator-worker: {error}", file=sys.stderr)
         return 2
-    log = build_logger(settings.log_format, settings.log_level).bind(worker_id=settings.worker_id)
+    redactor = _redactor(settings)
+    log = build_logger(settings.log_format, settings.log_level, redactor).bind(worker_id=settings.worker_id)
     try:
-        asyncio.run(_run(settings, log))
+        asyncio.run(_run(settings, log, redactor))
     except SettingsError as error:
         print(f"orchestrator-worker: {error}", file=sys.stderr)
         return 2
@@ -78,9 +86,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
+def _secrets(action: str) -> int:
+    try:
+        return asyncio.run(secret_commands.run(action, read_environment()))
+    except (SettingsError, BackendError) as error:
+        print(f"orchestrator-worker: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+
+
+def _redactor(settings: Settings) -> Redactor:
+    """Return what hides secrets, and hides this worker's own from the start."""
+    redactor = Redactor()
+    own = (settings.supabase_key, settings.database_url, *split_keys(settings.secrets_key or ""))
+    for value in (*own, *(provider.api_key for provider in settings.providers.values())):
+        redactor.remember(value or "")
+    return redactor
+
+
+async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor) -> None:
     async with AsyncExitStack() as stack:
-        providers = await stack.enter_async_context(Providers(settings.providers))
         backend = functools.partial(
             connect,
             settings.supabase_url,
@@ -88,20 +112,14 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             key_variable=settings.supabase_key_variable,
             timeout_seconds=settings.request_timeout,
         )
-        api = await _api_agents(settings, await stack.enter_async_context(backend()), stack)
-        offline_seconds = settings.offline_delay if settings.offline else None
-        handlers = build_handlers(
-            {
-                "context": ContextAgents(providers, offline_seconds=offline_seconds),
-                "api": api,
-                "external": ExternalAgents(),
-            }
-        )
+        # The exchange has a connection of its own, on its own loop.
+        database = await stack.enter_async_context(backend())
+        secrets = Secrets(database, key=settings.secrets_key, redactor=redactor)
+        handlers = await _handlers(stack, settings, database, secrets)
         methods = _methods(settings, handlers)
         metrics = _metrics(settings)
-        worker = Worker(
-            _options(settings, methods), handlers, metrics.observing(backend) if metrics else backend, log, metrics
-        )
+        observed = metrics.observing(backend) if metrics else backend
+        worker = Worker(_options(settings, methods), handlers, observed, log, metrics, redactor=redactor)
         if metrics is not None and settings.metrics_port is not None:
             metrics.watch(worker)
             address = stack.enter_context(serve_metrics(metrics, settings.metrics_host, settings.metrics_port))
@@ -120,12 +138,23 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
         log.info("stopped")
 
 
-async def _api_agents(settings: Settings, database: Backend, stack: AsyncExitStack) -> ApiAgents:
-    url = settings.supabase_public_url or settings.supabase_url
-    webhooks = StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key)
+async def _handlers(
+    stack: AsyncExitStack, settings: Settings, database: Backend, secrets: Secrets
+) -> dict[str, Handler]:
+    """Return what runs each method; what that holds open is closed with `stack`."""
+    providers = await stack.enter_async_context(Providers(settings.providers, secrets=secrets))
     door = await stack.enter_async_context(Door(allow_private=settings.allow_private_hosts))
-    await stack.enter_async_context(webhooks)
-    return await stack.enter_async_context(ApiAgents(door, Secrets(database), webhooks))
+    url = settings.supabase_public_url or settings.supabase_url
+    webhooks = await stack.enter_async_context(StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key))
+    api = await stack.enter_async_context(ApiAgents(door, secrets, webhooks))
+    offline_seconds = settings.offline_delay if settings.offline else None
+    return build_handlers(
+        {
+            "context": ContextAgents(providers, offline_seconds=offline_seconds),
+            "api": api,
+            "external": ExternalAgents(),
+        }
+    )
 
 
 def _metrics(settings: Settings) -> Metrics | None:
@@ -179,6 +208,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--lease-seconds", type=_whole(2, 3600), metavar="S", help="how long a claim holds unrenewed (30)")
     run.add_argument("--poll-interval", type=_seconds, metavar="S", help="longest wait between looks for work (2)")
     run.add_argument("--worker-id", metavar="ID", help="this worker's name (host, process and a random part)")
+    secret_commands.add_parsers(commands)
     return parser.parse_args(argv)
 
 

@@ -52,6 +52,7 @@ ErrorCode = Literal[
     "response_too_large",
     "result_invalid",
     "scheme_not_allowed",
+    "secrets_unavailable",
     "timeout",
     "too_many_redirects",
     "url_invalid",

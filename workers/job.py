@@ -8,10 +8,11 @@ what became of the question in `job.claimed.answer`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from workers.contract import ClaimedTask, Completion, EventType
+from workers.contract import ClaimedTask, Completion, EventType, ReportItem
+from workers.redaction import Veil
 from workers.reports import ReportQueue
 
 Handler = Callable[["Job"], Awaitable[Completion]]
@@ -19,19 +20,27 @@ Handler = Callable[["Job"], Awaitable[Completion]]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do, and how to say how it goes."""
+    """What to do, and how to say how it goes; `veil` hides the organization's secrets in it."""
 
     claimed: ClaimedTask
     queue: ReportQueue
+    veil: Veil = field(default_factory=Veil)
 
     def progress(self, percent: float, message: str | None = None) -> None:
         """Say how far the attempt is, 0 to 100."""
-        self.queue.progress(self.claimed.lease, percent, message)
+        self.queue.progress(self.claimed.lease, percent, self.veil.json(message))
 
     def partial(self, text: str) -> None:
         """Stream the next piece of the response."""
-        self.queue.partial(self.claimed.lease, text)
+        if shown := self.veil.stream(text):
+            self.queue.partial(self.claimed.lease, shown)
 
     def event(self, event_type: EventType, message: str, data: Mapping[str, Any] | None = None) -> None:
         """Leave an entry in the task's trail."""
-        self.queue.event(self.claimed.lease, event_type, message, data)
+        self.queue.event(self.claimed.lease, event_type, self.veil.text(message), self.veil.json(data))
+
+    def finish(self, item: ReportItem | None) -> None:
+        """Free the attempt's slot, after the end of what was streamed; `item` is its last word, if it has one."""
+        if rest := self.veil.rest():
+            self.queue.partial(self.claimed.lease, rest)
+        self.queue.finish(self.claimed.lease, item, self.veil)

@@ -132,6 +132,7 @@ class _ObservedBackend:
         self.claim_schedules = backend.claim_schedules
         self.fire_schedules = backend.fire_schedules
         self.stop_worker = backend.stop_worker
+        self.call = backend.call
 
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
         started = time.perf_counter()

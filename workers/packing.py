@@ -9,7 +9,10 @@ from pydantic_core import to_json
 
 from workers.clean import clean_json
 from workers.contract import REPORT_KINDS, Json, Lease, ReportItem, ReportKind
+from workers.redaction import Veil
 
+# Codes, counts and prices, in which nothing that an agent wrote stands.
+_OUR_WORDS = frozenset(("error_code", "usage"))
 # What nests deeper than `clean_json` allows has at least this many brackets; most text has fewer.
 _FEW_BRACKETS = 100
 
@@ -22,11 +25,15 @@ class PackedItem(NamedTuple):
     text: bytes
 
 
-def pack(item: ReportItem) -> PackedItem:
-    """Encode an item, whatever an agent has put into its body."""
+def pack(item: ReportItem, veil: Veil | None = None) -> PackedItem:
+    """Encode an item, whatever an agent has put into its body; `veil` hides secrets in it."""
     task_id, attempt, lease_token = item.lease
-    fenced = {"task_id": task_id, "attempt": attempt, "lease_token": lease_token, **item.body}
-    return PackedItem(item.kind, item.lease, encode_json(fenced))
+    fence = {"task_id": task_id, "attempt": attempt, "lease_token": lease_token}
+    text = encode_json({**fence, **item.body})
+    if veil is not None and veil.seen_in(text):
+        body = {key: value if key in _OUR_WORDS else veil.json(value) for key, value in item.body.items()}
+        text = encode_json({**fence, **body})
+    return PackedItem(item.kind, item.lease, text)
 
 
 def encode_json(value: Json) -> bytes:

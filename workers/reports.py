@@ -18,6 +18,7 @@ from workers.contract import EventType, Lease, ReportItem
 from workers.lanes import Lane
 from workers.laneset import LaneSet
 from workers.packing import PackedItem, Packer, pack
+from workers.redaction import Veil
 
 # How soon a busy row is tried again: this many seconds, twice as many each time, up to a cap.
 _BUSY_SECONDS, _BUSY_CAP = 0.05, 1.0
@@ -70,9 +71,9 @@ class ReportQueue:
         item = pack(ReportItem("events", lease, {key: value for key, value in said.items() if value is not None}))
         self._say(lease, lambda lane: lane.events.append(item))
 
-    def finish(self, lease: Lease, item: ReportItem | None) -> None:
-        """Free the attempt's slot; `item` is its last word, None when there is nothing to say."""
-        final = None if item is None else pack(item)
+    def finish(self, lease: Lease, item: ReportItem | None, veil: Veil | None = None) -> None:
+        """Free the attempt's slot; `item` is its last word, None when there is nothing to say, `veil` hides secrets."""
+        final = None if item is None else pack(item, veil)
         with self._lock:
             lane = self._lanes.get(lease)
             if lane is None or lane.ended:

@@ -22,6 +22,7 @@ from workers.contract import (
 from workers.errors import InputNeeded, TaskFailure
 from workers.job import Handler, Job
 from workers.ports import Observer, Unobserved
+from workers.redaction import Redactor, Veil
 from workers.reports import ReportQueue
 
 
@@ -29,11 +30,16 @@ class Runner:
     """The attempts of one worker. `start` and `stop` may be called from any thread; the rest is the loop's."""
 
     def __init__(
-        self, handlers: Mapping[str, Handler], log: FilteringBoundLogger, observer: Observer | None = None
+        self,
+        handlers: Mapping[str, Handler],
+        log: FilteringBoundLogger,
+        observer: Observer | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._handlers = handlers
         self._log = log
         self._observer = observer or Unobserved()
+        self._redactor = redactor or Redactor()
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
         self._stopped: dict[Lease, StopReason] = {}
@@ -63,7 +69,8 @@ class Runner:
             raise RuntimeError("attach() was not called")
         for claimed in tasks:
             lease = claimed.lease
-            self._tasks[lease] = self._loop.create_task(self._run(Job(claimed, self._queue), lease, self._queue))
+            job = Job(claimed, self._queue, Veil(self._redactor, claimed.task.organization_slug))
+            self._tasks[lease] = self._loop.create_task(self._run(job, lease))
 
     def _stop(self, lease: Lease, reason: StopReason) -> None:
         task = self._tasks.get(lease)
@@ -78,7 +85,7 @@ class Runner:
             self._expired.add(lease)
             task.cancel()
 
-    async def _run(self, job: Job, lease: Lease, queue: ReportQueue) -> None:
+    async def _run(self, job: Job, lease: Lease) -> None:
         started = time.monotonic()
         item: ReportItem | None = None
         failure: TaskFailure | None = None
@@ -102,7 +109,7 @@ class Runner:
             reason = self._stopped.pop(lease, None)
             if reason is not None:
                 item = ReportItem("released", lease) if reason == "released" else None
-            queue.finish(lease, item)
+            job.finish(item)
             seconds = time.monotonic() - started
             outcome = item.kind if item is not None else str(reason)
             self._observer.attempt_ended(job.claimed.task.method, outcome, seconds, job.claimed.task.queue_seconds)
@@ -138,7 +145,8 @@ class Runner:
             timer.cancel()
 
     def _bug(self, job: Job, error: BaseException) -> TaskFailure:
-        self._log.error("internal_error", task_id=job.claimed.task.id, exc_info=error)
+        task = job.claimed.task
+        self._log.error("internal_error", task_id=task.id, organization=task.organization_slug, exc_info=error)
         return TaskFailure(
             "internal_error", "The worker made a mistake; the operator finds it in its log.", retryable=True
         )

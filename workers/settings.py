@@ -17,6 +17,8 @@ from typing import Literal, get_args
 from dotenv import dotenv_values
 
 from workers.errors import SettingsError
+from workers.keyring import VARIABLE as SECRETS_KEY
+from workers.keyring import Keyring, split_keys
 
 Provider = Literal["anthropic", "openai", "google", "ollama"]
 LogFormat = Literal["json", "console"]
@@ -44,6 +46,7 @@ class Settings:
     supabase_key_variable: str = "SUPABASE_SERVICE_ROLE_KEY"
     supabase_public_url: str | None = None
     supabase_anon_key: str | None = None
+    secrets_key: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
     worker_id: str
     concurrency: int = 10
@@ -90,6 +93,7 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "supabase_key_variable": key_variable,
         "supabase_public_url": reader.url("SUPABASE_PUBLIC_URL"),
         "supabase_anon_key": reader.text("SUPABASE_ANON_KEY") or reader.text("SUPABASE_PUBLISHABLE_KEY"),
+        "secrets_key": reader.fernet_keys(SECRETS_KEY),
         "database_url": reader.text("DATABASE_URL"),
         "worker_id": reader.text("WORKER_ID") or _default_worker_id(),
         "concurrency": reader.number("WORKER_CONCURRENCY", 10, 1, 1000),
@@ -110,22 +114,35 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]  # each value was checked above or by the command line
 
 
+def load_secrets_key(env: Mapping[str, str]) -> str:
+    """Return the keys that secrets are encrypted with.
+
+    Raises:
+        SettingsError: there is none, or one is unusable.
+    """
+    reader = _Reader(env)
+    reader.required(SECRETS_KEY, "the Fernet keys of the workers; python -m workers secrets new-key makes one")
+    return reader.fernet_keys(SECRETS_KEY) or ""
+
+
 def _providers(reader: _Reader) -> dict[Provider, ProviderSettings]:
+    # Where the operator lends no keys, agents have only those of their organizations.
+    lent = reader if reader.flag("ORCHESTRATOR_PLATFORM_KEYS", default=True) else _Reader({})
     return {
         "anthropic": ProviderSettings(
             base_url=reader.url("ANTHROPIC_BASE_URL") or "https://api.anthropic.com",
             key_variable="ANTHROPIC_API_KEY",
-            api_key=reader.text("ANTHROPIC_API_KEY"),
+            api_key=lent.text("ANTHROPIC_API_KEY"),
         ),
         "openai": ProviderSettings(
             base_url=reader.url("OPENAI_BASE_URL") or "https://api.openai.com/v1",
             key_variable="OPENAI_API_KEY",
-            api_key=reader.text("OPENAI_API_KEY"),
+            api_key=lent.text("OPENAI_API_KEY"),
         ),
         "google": ProviderSettings(
             base_url=reader.url("GOOGLE_BASE_URL") or "https://generativelanguage.googleapis.com",
             key_variable="GOOGLE_API_KEY",
-            api_key=reader.text("GOOGLE_API_KEY") or reader.text("GEMINI_API_KEY"),
+            api_key=lent.text("GOOGLE_API_KEY") or lent.text("GEMINI_API_KEY"),
         ),
         "ollama": ProviderSettings(
             base_url=reader.url("OLLAMA_BASE_URL") or "http://127.0.0.1:11434/v1",
@@ -176,8 +193,18 @@ class _Reader:
             raise SettingsError(f"{name} must be a whole number, not {value:g}.")
         return int(value)
 
-    def flag(self, name: str) -> bool:
-        raw = (self.text(name) or "0").lower()
+    def fernet_keys(self, name: str) -> str | None:
+        value = self.text(name)
+        try:
+            if value is not None:
+                Keyring(split_keys(value))
+        except ValueError as error:
+            hint = "python -m workers secrets new-key makes one"
+            raise SettingsError(f"{name} must hold Fernet keys, separated by commas: {error}; {hint}.") from None
+        return value
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        raw = (self.text(name) or str(int(default))).lower()
         if raw not in _TRUE | _FALSE:
             raise SettingsError(f"{name} must be 1 or 0, not {raw!r}.")
         return raw in _TRUE

@@ -20,6 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from workers.exchange import Connect, Exchange
 from workers.job import Handler
 from workers.ports import ExchangeOptions, Observer
+from workers.redaction import Redactor
 from workers.runner import Runner
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -28,17 +29,19 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Worker:
     """One worker process's work; made and run on the loop on which its agents will run."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - here a worker is put together from its parts
         self,
         options: ExchangeOptions,
         handlers: Mapping[str, Handler],
         connect: Connect,
         log: FilteringBoundLogger,
         observer: Observer | None = None,
+        *,
+        redactor: Redactor | None = None,
     ) -> None:
         self._connect = connect
         self._log = log
-        self._runner = Runner(handlers, log, observer)
+        self._runner = Runner(handlers, log, observer, redactor)
         self.exchange = Exchange(options, self._runner, _describe(options), log)
         self._runner.attach(self.exchange.queue)
 

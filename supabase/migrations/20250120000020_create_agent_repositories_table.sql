@@ -193,7 +193,7 @@ begin
   if encrypted_token is null or encrypted_token !~ '^gAAAA[A-Za-z0-9_-]{70,}={0,2}$' then
     raise exception using errcode = '22023', message = 'token_not_encrypted',
       detail = 'encrypted_token is no Fernet token; a token in the clear is never stored.',
-      hint = 'Encrypt it with the workers'' key first (Fernet, CREDENTIALS_KEY).';
+      hint = 'Encrypt it with the workers'' key first (python -m workers secrets encrypt).';
   end if;
   return private.set_git_credential(repository_id, encrypted_token, username, provider, token_name, expires_at);
 end;
@@ -202,3 +202,36 @@ comment on function public.set_git_credential(uuid, text, text, text, text, time
   'Sets or replaces the credential of a repository (admin and higher); answers everything but the token. Errors: PT404 repository_not_found, 22023 token_not_encrypted.';
 revoke execute on function public.set_git_credential(uuid, text, text, text, text, timestamptz) from public, anon, authenticated;
 grant execute on function public.set_git_credential(uuid, text, text, text, text, timestamptz) to authenticated, service_role;
+
+create function private.read_git_credential(repository_id uuid) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+  update public.git_credentials c set last_used_at = private.clock()
+  where c.id = (
+    select x.id from public.git_credentials x
+    where x.repository_id = read_git_credential.repository_id
+      and coalesce(x.last_used_at, '-infinity') < private.clock() - interval '1 minute'
+    for no key update skip locked
+  );
+  return (
+    select jsonb_build_object('provider', c.provider, 'username', c.username, 'encrypted_token', c.encrypted_token, 'expires_at', c.expires_at)
+    from public.git_credentials c
+    where c.repository_id = read_git_credential.repository_id
+  );
+end;
+$$;
+comment on function private.read_git_credential(uuid) is 'Body of public.read_git_credential.';
+revoke execute on function private.read_git_credential(uuid) from public;
+grant execute on function private.read_git_credential(uuid) to service_role;
+
+create function public.read_git_credential(repository_id uuid) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.read_git_credential(repository_id);
+$$;
+comment on function public.read_git_credential(uuid) is
+  'For workers: {provider, username, encrypted_token, expires_at} of a repository, null when it has no credential. Notes last_used_at, at most once a minute.';
+revoke execute on function public.read_git_credential(uuid) from public, anon, authenticated;
+grant execute on function public.read_git_credential(uuid) to service_role;

@@ -27,7 +27,7 @@ as $$
   select case jsonb_typeof(changed)
     when 'object' then (
       select coalesce(jsonb_object_agg(
-        e.key, case when e.key in ('token_hash', 'encrypted_token', 'authentication', 'headers') then '"[redacted]"' else private.without_secrets(e.value) end
+        e.key, case when e.key in ('token_hash', 'encrypted_token', 'ciphertext', 'authentication', 'headers') then '"[redacted]"' else private.without_secrets(e.value) end
       ), '{}')
       from jsonb_each(changed) e
     )
@@ -62,7 +62,7 @@ begin
     coalesce(v_row ->> tg_argv[0], ''),
     (
       select jsonb_object_agg(c.key, case
-        when c.key in ('token_hash', 'encrypted_token') then '["[redacted]"]'
+        when c.key in ('token_hash', 'encrypted_token', 'ciphertext') then '["[redacted]"]'
         else jsonb_build_array(private.without_secrets(c.value -> 0), private.without_secrets(c.value -> 1))
       end)
       from jsonb_each(v_changes) c
@@ -103,7 +103,7 @@ for each row execute function private.audit('name');
 create trigger audit after update of status on public.input_requests
 for each row when (new.status <> 'pending') execute function private.audit('id');
 
-comment on table public.audit_logs is 'Who changed what in tenancy, agents, repositories, credentials, schedules, pauses of queues and answers. Outlives the organization.';
+comment on table public.audit_logs is 'Who changed what in tenancy, agents, repositories, credentials, secrets, schedules, pauses of queues and answers. Outlives the organization.';
 comment on column public.audit_logs.actor_user_id is 'The signed-in user; null for servers. No foreign key: the entry outlives the account.';
 comment on column public.audit_logs.actor_role is 'Database role: authenticated, service_role, postgres, …';
 comment on column public.audit_logs.changes is '{column: [old, new]}, secrets redacted.';

@@ -96,6 +96,16 @@ def set_credential(scene: Scene, whose: str) -> Json:
     return row
 
 
+def secret(scene: Scene, _: str) -> Json:
+    name = unique("key").upper().replace("-", "_")
+    return {"organization_slug": scene.slug, "name": name, "ciphertext": "gAAAA" + "x" * 80}
+
+
+def set_secret(scene: Scene, whose: str) -> Json:
+    row: Json = ok(scene.operator.rpc("set_organization_secret", **secret(scene, whose)))
+    return row
+
+
 def conversation(scene: Scene, whose: str) -> Json:
     begun_by = {"user_id": scene.user_id(whose)} if whose == "shared" else {}
     return {"organization_slug": scene.slug, **agent_slug(scene, whose), **begun_by}
@@ -209,6 +219,12 @@ KINDS: dict[str, Kind] = {
     ),
     "git_credentials": Kind(
         credential, sets("token_name"), columns="id, repository_id, token_name", make=set_credential
+    ),
+    "organization_secrets": Kind(
+        secret,
+        sets("description"),
+        columns="id, organization_slug, name, description, version, rotated_at",
+        make=set_secret,
     ),
     "agent_conversations": Kind(conversation, sets("title"), user="user_id", make=start_conversation),
     "conversation_participants": Kind(participant, {"joined_at": LONG_AGO}),

@@ -25,6 +25,7 @@ TABLES = (
     "agent_repositories",
     "git_agents",
     "git_credentials",
+    "organization_secrets",
     "input_requests",
     "task_assignments",
     "task_comments",
@@ -308,6 +309,8 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "run_schedule": ("404", "PT404", "schedule_not_found"),
     "set_git_credential": ("404", "PT404", "repository_not_found"),
     "set_organization_limits": ("403", "42501", "not_allowed"),
+    "set_organization_secret": ("403", "42501", "not_allowed"),
+    "delete_organization_secret": ("403", "42501", "not_allowed"),
     "set_member_role": ("403", "42501", "not_allowed"),
     "create_invitation": ("403", "42501", "not_allowed"),
 }
@@ -320,6 +323,7 @@ def arguments(function: str, attack: Attack, *, existing: bool) -> Json:
     question = attack.id("input_requests") if existing else NOWHERE
     schedule = attack.id("schedules") if existing else NOWHERE
     repository = attack.id("agent_repositories") if existing else NOWHERE
+    secret = attack.victim.row("organization_secrets", "colleague")["name"] if existing else "NO_SUCH_NAME"
     named: dict[str, Json] = {
         "respond_to_input_request": {"input_request_id": question, "response": "Yes"},
         "restore_agent_version": {"agent_slug": agent, "version": "1.0.0"},
@@ -327,6 +331,8 @@ def arguments(function: str, attack: Attack, *, existing: bool) -> Json:
         "run_schedule": {"schedule_id": schedule},
         "set_git_credential": {"repository_id": repository, "encrypted_token": "gAAAA" + "y" * 80},
         "set_organization_limits": {"organization_slug": slug, "limits": {"max_agents": 0}},
+        "set_organization_secret": {"organization_slug": slug, "name": secret, "ciphertext": "gAAAA" + "y" * 80},
+        "delete_organization_secret": {"organization_slug": slug, "name": secret},
         "set_member_role": {"organization_slug": slug, "user_id": attack.eve.id, "role": "owner"},
         "create_invitation": {"organization_slug": slug, "email": attack.eve.email},
     }

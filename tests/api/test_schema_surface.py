@@ -48,6 +48,7 @@ USER_TABLES = VIEWS | {
     "orchestrator_agents",
     "organization_invitations",
     "organization_members",
+    "organization_secrets",
     "organizations",
     "project_steps",
     "projects",
@@ -77,6 +78,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "cancel_tasks": {"organization_slug": "none", "status": "pending"},
     "create_deliverable_version": {**VERSION, "content": "text"},
     "create_invitation": {"organization_slug": "none", "email": "nobody@example.com"},
+    "delete_organization_secret": {"organization_slug": "none", "name": "A_KEY"},
     "enqueue_tasks": {"tasks": []},
     "organization_active_tasks": {"organization_slug": "none"},
     "organization_conversations": {"organization_slug": "none"},
@@ -93,6 +95,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "set_git_credential": {"repository_id": NOBODY, "encrypted_token": "gAAAA" + "x" * 80},
     "set_member_role": {**MEMBER, "role": "member"},
     "set_organization_limits": {"organization_slug": "none", "limits": {}},
+    "set_organization_secret": {"organization_slug": "none", "name": "A_KEY", "ciphertext": "gAAAA" + "x" * 80},
 }
 USER_FUNCTIONS: dict[str, dict[str, Any]] = {
     **SHARED_FUNCTIONS,
@@ -111,9 +114,13 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "heartbeat_tasks": ITEMS,
     "open_status_webhook": {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY, "ttl_seconds": 60},
     "pause_task": ITEMS,
+    "read_ciphertexts": {"source": "organization_secrets"},
+    "read_git_credential": {"repository_id": NOBODY},
+    "read_organization_secrets": {"organization_slug": "none", "names": []},
     "read_status_webhooks": {"ids": []},
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
+    "replace_ciphertexts": {"source": "organization_secrets", "items": []},
     "stop_worker": {"worker_id": "w"},
 }
 

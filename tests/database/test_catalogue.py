@@ -52,6 +52,7 @@ NEVER_WRITTEN = {
         "workflow_data",
         "organization_members",
         "organization_invitations",
+        "organization_secrets",
         "runs",
         "usage_events",
         "task_events",
@@ -81,6 +82,7 @@ MEMBER_RPCS = {
     "create_deliverable_version": {"authenticated", "service_role"},
     "create_invitation": {"authenticated", "service_role"},
     "create_organization": {"authenticated"},
+    "delete_organization_secret": {"authenticated", "service_role"},
     "enqueue_tasks": {"authenticated", "service_role"},
     "leave_organization": {"authenticated"},
     "organization_active_tasks": {"authenticated", "service_role"},
@@ -98,6 +100,7 @@ MEMBER_RPCS = {
     "set_git_credential": {"authenticated", "service_role"},
     "set_member_role": {"authenticated", "service_role"},
     "set_organization_limits": {"authenticated", "service_role"},
+    "set_organization_secret": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
@@ -112,9 +115,13 @@ WORKER_RPCS = {
         "heartbeat_tasks",
         "open_status_webhook",
         "pause_task",
+        "read_ciphertexts",
+        "read_git_credential",
+        "read_organization_secrets",
         "read_status_webhooks",
         "register_worker",
         "release_tasks",
+        "replace_ciphertexts",
         "stop_worker",
     )
 }

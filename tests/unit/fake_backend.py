@@ -57,6 +57,8 @@ class FakeBackend(FakeSchedules):
         self.requests: list[ExchangeRequest] = []
         self.registered: list[Mapping[str, Any]] = []
         self.stopped: list[str] = []
+        # What agents may call, and what answers.
+        self.functions: dict[str, Callable[[Mapping[str, Any]], Any]] = {"read_organization_secrets": lambda _: []}
         self.calls_at: list[float] = []
         # Called before a request acts and after it has acted; an error from it reaches the worker.
         self.before: Callable[[ExchangeRequest], BackendError | None] = lambda _request: None
@@ -123,6 +125,9 @@ class FakeBackend(FakeSchedules):
     async def stop_worker(self, worker_id: str) -> None:
         self._may_act(ExchangeRequest(request_id=worker_id, report=b"{}", max_tasks=0, lease_seconds=0))
         self.stopped.append(worker_id)
+
+    async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        return self.functions[function](arguments)
 
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
         await self.on_the_way(request)

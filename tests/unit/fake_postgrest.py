@@ -16,6 +16,8 @@ def answer_with(backend: FakeBackend, seen: Seen) -> Reply:
     """Answer one RPC."""
     function = seen.path.rpartition("/")[2]
     body: dict[str, Any] = seen.json
+    if function in backend.functions:
+        return json_reply(backend.functions[function](body))
     worker_id = body.pop("worker_id")
     if function == "register_worker":
         backend.registered.append(body["info"])

@@ -64,6 +64,9 @@ class Script(FakeSchedules):
     async def stop_worker(self, worker_id: str) -> None:
         raise AssertionError(worker_id)
 
+    async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        raise AssertionError(function, arguments)
+
     async def exchange_work(self, worker_id: str, request: ExchangeRequest) -> ExchangeAnswer:
         assert (worker_id, request) == ("w1", REQUEST)
         answer = self.answers.pop(0)

@@ -66,7 +66,7 @@ class ContextAgents:
 
     async def _model(self, claimed: ClaimedTask, agent: AgentRow, config: LlmConfig) -> Model:
         if self._offline_seconds is None:
-            return await self._providers.model(config.provider, config.model)
+            return await self._providers.model(config.provider, config.model, claimed.task.organization_slug)
         brief = OfflineBrief(
             prompt=claimed.task.prompt,
             params=claimed.task.params if isinstance(claimed.task.params, dict) else {},
@@ -82,7 +82,7 @@ class ContextAgents:
             error,
             provider=config.provider,
             model=config.model,
-            key_variable=self._providers.key_variable(config.provider),
+            key=self._providers.key_name(config.provider, call.claimed.task.organization_slug),
         )
         if failure is not None:
             return failure.with_usage(call.usage_rows())

@@ -13,7 +13,7 @@ _MAX_DETAIL_CHARS = 300
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """What an exception type means; `message` is a template of provider, model, variable and detail."""
+    """What an exception type means; `message` is a template of provider, model, key and detail."""
 
     code: ErrorCode
     message: str
@@ -30,12 +30,12 @@ _MEANINGS: tuple[tuple[type[ai.ModelAPIError], _Meaning], ...] = (
         ai.ModelAuthenticationError,
         _Meaning(
             "provider_auth_failed",
-            "{provider} does not accept the key: the operator of the worker must check {variable}.",
+            "{provider} does not accept the key: check {key}.",
         ),
     ),
     (
         ai.ModelQuotaExceededError,
-        _Meaning("provider_rate_limited", "The worker's account at {provider} has used up its quota."),
+        _Meaning("provider_rate_limited", "The account at {provider} has used up its quota: it is that of {key}."),
     ),
     (ai.ModelRateLimitError, _Meaning("provider_rate_limited", "{provider} is limiting requests.", True)),
     (ai.ModelOverloadedError, _Meaning("provider_overloaded", "{provider} is overloaded.", True)),
@@ -57,10 +57,13 @@ _MEANINGS: tuple[tuple[type[ai.ModelAPIError], _Meaning], ...] = (
 )
 
 
-def translate(error: Exception, *, provider: str, model: str, key_variable: str) -> TaskFailure | None:
-    """Return the failure that `error` means, None when it is not an error of the provider or the agent's setting."""
+def translate(error: Exception, *, provider: str, model: str, key: str) -> TaskFailure | None:
+    """Return the failure that `error` means, None when it is not an error of the provider or the agent's setting.
+
+    `key` is what to call the key of the call, never the key itself.
+    """
     if isinstance(error, ai.ModelAPIError):
-        return _api_failure(error, provider, model, key_variable)
+        return _api_failure(error, provider, model, key)
     if isinstance(error, ai.ContentFilterError):
         return refused(provider)
     if isinstance(error, ai.UnexpectedModelBehavior):
@@ -84,14 +87,14 @@ def broken_off(provider: str) -> TaskFailure:
     return TaskFailure("provider_unavailable", f"The answer of {provider} broke off or was garbled.", retryable=True)
 
 
-def _api_failure(error: ai.ModelAPIError, provider: str, model: str, variable: str) -> TaskFailure:
+def _api_failure(error: ai.ModelAPIError, provider: str, model: str, key: str) -> TaskFailure:
     status = error.status_code if isinstance(error, ai.ModelHTTPError) else None
     otherwise = _REJECTED if status is not None and status < 500 else _UNAVAILABLE
     meaning = next((meaning for kind, meaning in _MEANINGS if isinstance(error, kind)), otherwise)
     data = {"provider": provider, "model": model, "status": status, "field": meaning.field}
     return TaskFailure(
         meaning.code,
-        meaning.message.format(provider=provider, model=model, variable=variable, detail=_detail(error.body)),
+        meaning.message.format(provider=provider, model=model, key=key, detail=_detail(error.body)),
         retryable=meaning.retryable,
         retry_after=error.retry_after if meaning.retryable else None,
         data={name: value for name, value in data.items() if value is not None},
