@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 from bench.queue.database import ORGANIZATION, USER
 from bench.queue.lab import Lab
@@ -38,8 +39,9 @@ def run(lab: Lab, url: str) -> list[Result]:
     database.settle()
     open_door = {"ORCHESTRATOR_ALLOW_PRIVATE_HOSTS": "1"}
     with worker(lab.stack, CONCURRENCY, module="bench.agents.requests", **open_door) as process:
+        before = lab.meter.read()
         process.go()
-        process.result(END_SECONDS)
+        cpu = {"worker": float(process.result(END_SECONDS)["cpu_seconds"])} | lab.meter.since(before)
     if (done := database.completed()) != tasks:
         raise SystemExit(f"bench: {done} of {tasks} api agents completed")
     rate = tasks / database.span()
@@ -48,12 +50,14 @@ def run(lab: Lab, url: str) -> list[Result]:
         plain(f"{name}: throughput", rate, "tasks/s"),
         at_least(f"{name}: of the ideal throughput", rate * ANSWER_SECONDS / CONCURRENCY, "x ideal", 0.9),
         at_most(f"{name}: peak memory of the worker", process.peak, "MB", 250),
+        *(plain(f"{name}: processor time, {who}", seconds / tasks * 1e6, "us/task") for who, seconds in cpu.items()),
     ]
 
 
 if __name__ == "__main__":
     print("ready", flush=True)
     sys.stdin.readline()
+    cpu = time.process_time()
     status = main(["run", "--once"])
-    print(json.dumps({"status": status}))
+    print(json.dumps({"cpu_seconds": time.process_time() - cpu}))
     sys.exit(status)
