@@ -127,6 +127,20 @@ async def test_neither_an_outage_nor_a_mistake_of_one_ends_the_waiting_of_others
     assert (type(found[0]), found[1]) == (ValueError, 5)
 
 
+async def test_an_attempt_that_ends_late_takes_nothing_from_the_next_one(
+    table: Table, webhooks: StatusWebhooks
+) -> None:
+    first = asyncio.create_task(webhooks.wait(webhook("w"), ignore))
+    await asyncio.sleep(0.1)
+    second = asyncio.create_task(webhooks.wait(webhook("w"), ignore))
+    await asyncio.sleep(0.1)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    table.rows = {"w": {"outcome": {"status": "completed", "result": 5}}}
+    async with asyncio.timeout(5):
+        assert await second == 5
+
+
 async def test_a_webhook_that_expires_is_a_timeout(webhooks: StatusWebhooks) -> None:
     with pytest.raises(TaskFailure) as caught:
         await webhooks.wait(webhook("w", 0.1), ignore)

@@ -27,7 +27,7 @@ async def transforms() -> AsyncIterator[Transforms]:
 
 async def kinds(transforms: Transforms, templates: list[Any]) -> list[tuple[Any, str]]:
     """Render templates that must fail and return why."""
-    found = []
+    found: list[tuple[Any, str]] = []
     for template in templates:
         with pytest.raises(TransformError) as caught:
             await transforms.render("acme", template, NAMES)

@@ -33,7 +33,7 @@ from workers.agents.result import AgentResult, Reporter
 from workers.agents.status_webhooks import StatusWebhook, StatusWebhooks
 from workers.agents.transforms import TransformError, TransformLimits, Transforms
 from workers.contract import AgentRow, ClaimedTask
-from workers.door import Door, DoorError
+from workers.door import Door, DoorError, door_failure
 from workers.errors import TaskFailure
 from workers.secrets import Secrets
 
@@ -148,14 +148,20 @@ class ApiAgents:
     ) -> tuple[httpx.Response, bytes]:
         """Send the request and read its answer within the endpoint's timeout and the cap on its size."""
         limit = asyncio.timeout(endpoint.timeout)
+        door = self._door.client(
+            claimed.allowed_hosts,
+            timeout=endpoint.timeout,
+            max_bytes=self._max_bytes,
+            organization=claimed.task.organization_slug,
+        )
         try:
             async with (
                 limit,
-                self._door.client(claimed.allowed_hosts, timeout=endpoint.timeout, max_bytes=self._max_bytes) as client,
+                door as client,
                 client.stream(endpoint.method, endpoint.url, headers=dict(endpoint.headers), **arguments) as response,
             ):
                 check_status(response)
-                return response, await self._read(response)
+                return response, await response.aread()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failed(endpoint, error) from None
         except TimeoutError:
@@ -163,24 +169,12 @@ class ApiAgents:
                 raise _timed_out(endpoint) from None
             raise
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.aiter_bytes(65_536):
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise _too_large(self._max_bytes)
-            chunks.append(chunk)
-        return b"".join(chunks)
-
     def _failed(self, endpoint: Endpoint, error: httpx.HTTPError | httpx.InvalidURL) -> TaskFailure:
         """Return how an attempt ends whose request did not work."""
         reason = {"reason": type(error).__name__}
-        if isinstance(error, DoorError):
-            if error.code == "response_too_large":
-                return _too_large(self._max_bytes)
-            message = self._secrets.redact(error.message)
-            return TaskFailure("endpoint_unreachable", message, data={"reason": error.code})
+        if isinstance(error, DoorError) and (refused := door_failure(error)) is not None:
+            refused.message = self._secrets.redact(refused.message)
+            return refused
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return _unreachable(error)
         if isinstance(error, httpx.TimeoutException):
@@ -264,7 +258,3 @@ def _unreachable(error: httpx.HTTPError) -> TaskFailure:
 def _timed_out(endpoint: Endpoint) -> TaskFailure:
     problem = f"The endpoint did not answer within its {endpoint.timeout:g} seconds."
     return TaskFailure("timeout", problem, retryable=True)
-
-
-def _too_large(limit: int) -> TaskFailure:
-    return TaskFailure("response_too_large", f"The endpoint's answer is larger than {limit} bytes.")

@@ -121,7 +121,9 @@ class StatusWebhooks:
                 "timeout", "The endpoint took the job on, and did not report its end in time.", retryable=True
             ) from None
         finally:
-            del self._waiters[webhook.id]
+            # An attempt that lost its task may end after the next one has begun to wait for the same job.
+            if self._waiters.get(webhook.id) is waiter:
+                del self._waiters[webhook.id]
         if outcome["status"] == "completed":
             return outcome["result"]
         reason = outcome.get("message") or "no reason was given"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from ipaddress import ip_address
+from typing import Any
 
 import httpcore
 
@@ -27,6 +29,7 @@ on_behalf_of: ContextVar[str] = ContextVar("on_behalf_of", default="")
 
 _MAX_TRIES = 4
 _LOOKUPS = 32
+_GATHERED_BYTES = 65_536
 
 
 class Resolver:
@@ -103,7 +106,8 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
             # What is left is shared by those not yet tried, so that one that swallows packets does not take it all.
             left = None if deadline is None else max(0.01, deadline - loop.time()) / (len(addresses) - number)
             try:
-                return await self._dial.connect_tcp(str(address), port, left, local_address, socket_options)
+                stream = await self._dial.connect_tcp(str(address), port, left, local_address, socket_options)
+                return _Gathered(stream)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -137,3 +141,49 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         for address in addresses:
             check_address(address, allow_private=self._allow_private)
         return addresses[:_MAX_TRIES]
+
+
+class _Gathered(httpcore.AsyncNetworkStream):
+    """A connection that sends the head and the content of a request at once, when an answer is waited for.
+
+    The HTTP library writes them one by one; each write is a system call and a packet.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._unsent = b""
+        self._timeout: float | None = None
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        """Send what is unsent, then wait for the next bytes."""
+        if self._unsent:
+            await self._send()
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Keep bytes to be sent, or send them when there are many."""
+        self._unsent += buffer
+        self._timeout = timeout
+        if len(self._unsent) >= _GATHERED_BYTES:
+            await self._send()
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        """Return the same connection, encrypted."""
+        return _Gathered(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what the connection knows of itself."""
+        return self._stream.get_extra_info(info)
+
+    async def _send(self) -> None:
+        data, self._unsent = self._unsent, b""
+        await self._stream.write(data, self._timeout)
