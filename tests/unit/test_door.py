@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 
 from tests.unit.door_scene import NO_TLS, OTHER, PUBLIC, Authority, internet, raw_server
@@ -459,6 +460,61 @@ async def test_what_the_pool_raises_is_what_httpx_raises() -> None:
             await client.get(server.url)
         with serve(lambda _seen: Reply(delay=30)) as server, pytest.raises(httpx.ReadTimeout):
             await client.get(server.url)
+
+
+async def test_a_large_request_arrives_whole() -> None:
+    body = WORDS * 20
+    with serve(ok) as server:
+        async with Door(allow_private=True, tls=NO_TLS) as door, door.client() as client:
+            await client.post(server.url, content=body)
+    assert server.seen[0].body == body
+
+
+async def test_an_answer_that_comes_before_the_request_is_whole_is_read() -> None:
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nstop")
+        await writer.drain()
+        await asyncio.sleep(0.5)
+
+    async with raw_server(refuse) as url, Door(allow_private=True, tls=NO_TLS) as door, door.client() as client:
+        answer = await client.post(url, content=b"x" * 100_000)
+    assert (answer.status_code, answer.text) == (413, "stop")
+
+
+# For libraries that use httpx2
+
+
+async def test_a_client_of_the_other_library_follows_the_same_rules(authority: Authority) -> None:
+    def answer(seen: Seen) -> Reply:
+        if seen.path == "/bomb":
+            return Reply(200, {**TEXT, "Content-Encoding": "gzip"}, [bomb("gzip")])
+        if seen.path == "/slow":
+            return Reply(delay=30)
+        if seen.path == "/away":
+            return to("/away")
+        return json_reply({"heard": seen.json}, Set_Cookie="s=1; Path=/")
+
+    with internet(authority, {"site.example": answer}) as net:
+        async with net.door as door, door.httpx2_client(["site.example"], max_bytes=MEGABYTE, timeout=1) as client:
+            for _ in range(2):
+                found = await client.post("https://site.example/", json={"a": 1})
+                assert found.json() == {"heard": {"a": 1}}
+            codes = {
+                "https://site.example/bomb": "response_too_large",
+                "https://10.0.0.1/": "address_not_allowed",
+                "https://other.example/": "host_not_allowed",
+                "http://site.example/": "scheme_not_allowed",
+            }
+            for url, code in codes.items():
+                with pytest.raises(DoorError) as caught:
+                    await client.get(url)
+                assert caught.value.code == code
+            with pytest.raises(DoorError, match="redirects"):
+                await client.get("https://site.example/away", follow_redirects=True)
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.get("https://site.example/slow")
+        seen = net.servers["site.example"].seen
+    assert all("cookie" not in one.headers for one in seen)
 
 
 # Sharing

@@ -193,6 +193,11 @@ def test_an_empty_variable_counts_as_not_set_and_options_win() -> None:
     assert (settings.concurrency, settings.once) == (3, False)
 
 
+def test_private_hosts_are_only_reached_when_the_operator_says_so() -> None:
+    assert load_settings(ENV).allow_private_hosts is False
+    assert load_settings({**ENV, "ORCHESTRATOR_ALLOW_PRIVATE_HOSTS": "1"}).allow_private_hosts is True
+
+
 def test_gemini_api_key_serves_for_google() -> None:
     assert load_settings({**ENV, "GEMINI_API_KEY": "g"}).providers["google"].api_key == "g"
 

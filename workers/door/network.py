@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from ipaddress import ip_address
 from typing import Any
@@ -157,7 +158,8 @@ class _Gathered(httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """Send what is unsent, then wait for the next bytes."""
         if self._unsent:
-            await self._send()
+            with suppress(httpcore.WriteError):  # The answer may have come before: it is read all the same.
+                await self._send()
         return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
