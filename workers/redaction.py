@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from pydantic_core import to_json
+
 from workers.clean import clean_text
 
 REDACTED = "[redacted]"
@@ -91,7 +93,8 @@ class _Search:
 
     def __init__(self, forms: Set[str]) -> None:
         self.forms = tuple(sorted(forms, key=len, reverse=True))
-        self._bytes = tuple(form.encode("utf-8", "surrogatepass") for form in self.forms)
+        # As they stand in an encoded item, where a form that is JSON is escaped once more.
+        self._bytes = tuple(to_json(clean_text(form))[1:-1] for form in self.forms)
         self._longest = max(map(len, self.forms), default=0)
         self._heads: dict[str, list[str]] = {}
         for form in self.forms:
@@ -196,18 +199,10 @@ def _forms(value: str) -> set[str]:
     """Return a value as it may stand in texts: as it is, in URLs, in JSON, in base64."""
     stripped = value.strip()
     # In the database some characters cannot be kept.
-    found = {
-        value,
-        stripped,
-        clean_text(value),
-        quote(value, safe=""),
-        quote(value),
-        quote_plus(value),
-        quote(value, safe=_URL_SAFE),
-    }
-    found |= {
-        json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in (value, stripped) for ascii_only in (True, False)
-    }
+    found = {value, stripped, clean_text(value), quote(value, safe=""), quote(value), quote_plus(value)}
+    found.add(quote(value, safe=_URL_SAFE))
+    for _ in range(2):  # JSON in JSON too, as errors often are.
+        found |= {json.dumps(form, ensure_ascii=ascii_only)[1:-1] for form in found for ascii_only in (True, False)}
     found |= set(_base64_forms(stripped.encode("utf-8", "surrogatepass")))
     return {form for form in found if len(form) >= _MIN_CHARS}
 

@@ -15,11 +15,12 @@ from cryptography.fernet import Fernet
 
 from tests.unit.fake_backend import FakeBackend
 from tests.unit.helpers import options, until
-from workers.contract import Completion
+from workers.contract import Completion, Lease, ReportItem
 from workers.errors import BackendUnavailable, InputNeeded, SettingsError, TaskFailure
 from workers.job import Job
 from workers.keyring import Keyring, new_key, split_keys
 from workers.logs import build_logger
+from workers.packing import pack
 from workers.questions import InputRequest
 from workers.redaction import REDACTED, Redactor, Veil
 from workers.secrets import Secrets
@@ -149,6 +150,22 @@ def test_a_secret_is_hidden_in_every_form(form: Callable[[str], str]) -> None:
     assert shown.endswith(" after")
     assert VALUE[:8] not in shown
     assert base64.b64encode(VALUE.encode()).decode()[4:12] not in shown
+
+
+@pytest.mark.parametrize("value", [VALUE, '-----BEGIN KEY-----\nMII\\x/\t"\n-----END KEY-----', "nul\x00inside"])
+def test_an_encoded_item_hides_what_it_quotes_also_as_json_in_json(value: str) -> None:
+    redactor = Redactor()
+    redactor.remember(value, "acme")
+    veil = Veil(redactor, "acme")
+    for text in (value, json.dumps({"k": value}), json.dumps([json.dumps({"k": value}, ensure_ascii=False)])):
+        item = ReportItem(
+            "failed", Lease("t", 1, "l"), {"error_code": "endpoint_error", "error_data": {"body": [text]}}
+        )
+        shown = json.loads(pack(item, veil).text)
+        assert REDACTED in shown["error_data"]["body"][0], text
+        assert not [part for part in ("quoted", "MII", "inside") if part in str(shown)], text
+    plain = ReportItem("failed", Lease("t", 1, "l"), {"error_message": "nothing"})
+    assert pack(plain, veil) == pack(plain)
 
 
 def test_others_texts_are_left_alone_and_the_operators_secrets_hidden_from_all() -> None:
