@@ -88,7 +88,7 @@ async def read_remote(raw: object, claimed: ClaimedTask, secrets: Secrets) -> Re
         place = ".".join(["endpoint", *(str(part) for part in entry["loc"])])
         raise _misconfigured(place, f"cannot be used: {entry['msg']}") from None
     return Remote(
-        server=str(raw.get("url")),
+        server=str(raw.get("url"))[:2000],
         endpoint=read_endpoint(shared),
         skill=own.skill,
         version=own.version,
