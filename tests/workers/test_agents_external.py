@@ -351,6 +351,15 @@ async def test_a_poll_that_fails_in_passing_is_repeated() -> None:
         assert (await running).text == "Waited"
 
 
+async def test_the_next_attempt_waits_for_a_server_that_is_just_coming_back() -> None:
+    with remote_agent() as remote:
+        one = bench(remote, "echo x")
+        assert (await one.run()).text
+        remote.statuses = [503, 502]
+        assert (await one.run(attempt=2)).text == "# Echo\n\necho x"
+        assert len(remote.script.seen) == 1
+
+
 async def test_a_server_that_is_away_for_good_ends_the_attempt_and_keeps_the_remote_task() -> None:
     with remote_agent(streaming=False) as remote:
         one = bench(remote, "wait for it")

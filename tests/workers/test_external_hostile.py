@@ -220,8 +220,15 @@ async def test_a_stream_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) 
         "artifact": {"artifactId": "a", "parts": [{"text": "x" * 1000}]},
     }
     event = (None, {"jsonrpc": "2.0", "id": "1", "result": {"artifactUpdate": update}})
-    failure = await talk(lambda _seen: sse_reply([event] * 200), streaming=True)
+    asked: list[str] = []
+
+    def answer(seen: Seen) -> Reply:
+        asked.append(seen.json["method"])
+        return sse_reply([event] * 200)
+
+    failure = await talk(answer, streaming=True)
     assert (failure.code, failure.retryable) == ("response_too_large", False)
+    assert asked == ["SendStreamingMessage", "CancelTask"]
 
 
 async def test_a_state_that_nobody_knows_is_not_waited_for_without_end() -> None:

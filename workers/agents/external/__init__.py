@@ -105,6 +105,8 @@ class ExternalAgents:
             reporter.progress(ANSWERED, "Agent answered")
             return result_of(task, agent, {"binding": terms.binding, "version": terms.version})
         except TaskFailure as failure:
+            if failure.code == "response_too_large" and not task.settled:
+                await talk.cancel()
             if task.settled or failure.code in _USELESS:  # The next attempt begins anew.
                 await self._links.forget(claimed)
             raise

@@ -83,7 +83,7 @@ async def read_remote(raw: object, claimed: ClaimedTask, secrets: Secrets) -> Re
         place = ".".join(["endpoint", *(str(part) for part in entry["loc"])])
         raise misconfigured(place, f"cannot be used: {entry['msg']}") from None
     return Remote(
-        server=str(raw.get("url")),
+        server=str(raw.get("url"))[:2000],
         endpoint=await read_endpoint(shared, claimed.task.organization_slug, secrets),
         skill=own.skill,
         version=own.version,

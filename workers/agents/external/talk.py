@@ -61,7 +61,7 @@ class Talk:
             return
         self._kept = link
         self._remote.id = link.remote_task_id
-        self._remote.snapshot(await self._wire.get(link.remote_task_id))
+        await self._look()
         reply = answer_message(self._claimed, link)
         if reply is not None and self._remote.state in INTERRUPTED:
             self._remote.answered()
@@ -118,18 +118,10 @@ class Talk:
 
     async def _poll(self) -> None:
         waits = self._terms.poll()
-        troubles = unknown = stale = 0
+        unknown = stale = 0
         while not self._remote.settled:
             await asyncio.sleep(waits.next())
-            try:
-                self._remote.snapshot(await self._wire.get(str(self._remote.id)))
-            except TaskFailure as failure:
-                troubles += 1
-                if not failure.retryable or failure.code == "remote_task_lost" or troubles >= _MAX_TROUBLES:
-                    raise
-                await asyncio.sleep(min(failure.retry_after or 0.0, 60.0))
-                continue
-            troubles = 0
+            await self._look()
             unknown = unknown + 1 if state_name(self._remote.state) == "unknown" else 0
             stale = stale + 1 if self._remote.stale else 0
             if unknown >= _MAX_STRANGE:
@@ -138,3 +130,15 @@ class Talk:
                 )
             if stale >= _MAX_STRANGE:
                 self._remote.answered(False)
+
+    async def _look(self) -> None:
+        """Take in the task as it is now; what passes by itself is waited for."""
+        waits = self._terms.poll()
+        for tries in range(1, _MAX_TROUBLES + 1):
+            try:
+                self._remote.snapshot(await self._wire.get(str(self._remote.id)))
+                return
+            except TaskFailure as failure:
+                if not failure.retryable or failure.code == "remote_task_lost" or tries == _MAX_TROUBLES:
+                    raise
+                await asyncio.sleep(max(waits.next(), min(failure.retry_after or 0.0, 60.0)))
