@@ -16,6 +16,7 @@ from workers.agents.context import ContextAgents
 from workers.agents.external import ExternalAgents
 from workers.agents.providers import Providers
 from workers.backend import connect
+from workers.door import Door
 from workers.errors import BackendError, SettingsError
 from workers.handlers import build_handlers
 from workers.job import Handler
@@ -23,6 +24,7 @@ from workers.logs import build_logger
 from workers.metrics import Metrics
 from workers.metrics_server import serve_metrics
 from workers.ports import ExchangeOptions
+from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
 from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
@@ -75,17 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
     async with AsyncExitStack() as stack:
-        providers = await stack.enter_async_context(Providers(settings.providers))
-        api = await stack.enter_async_context(ApiAgents())
-        offline_seconds = settings.offline_delay if settings.offline else None
-        handlers = build_handlers(
-            {
-                "context": ContextAgents(providers, offline_seconds=offline_seconds),
-                "api": api,
-                "external": ExternalAgents(),
-            }
-        )
-        methods = _methods(settings, handlers)
         backend = functools.partial(
             connect,
             settings.supabase_url,
@@ -93,6 +84,22 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             key_variable=settings.supabase_key_variable,
             timeout_seconds=settings.request_timeout,
         )
+        door = await stack.enter_async_context(Door())
+        database = await stack.enter_async_context(backend())
+        secrets = Secrets(database)
+        providers = await stack.enter_async_context(Providers(settings.providers))
+        api = await stack.enter_async_context(ApiAgents())
+        offline_seconds = settings.offline_delay if settings.offline else None
+        handlers = build_handlers(
+            {
+                "context": ContextAgents(
+                    providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds
+                ),
+                "api": api,
+                "external": ExternalAgents(),
+            }
+        )
+        methods = _methods(settings, handlers)
         metrics = _metrics(settings)
         worker = Worker(
             _options(settings, methods), handlers, metrics.observing(backend) if metrics else backend, log, metrics

@@ -11,7 +11,9 @@
     │   │   ├── BackendOutdated   a function is missing: the migrations are not applied
     │   │   └── BackendTooLarge   the request or its answer is too large: ask for less at once
     │   └── AnswerUnreadable      the request was carried out, its answer cannot be read
-    ├── InputNeeded               an attempt ends as paused, until a person has answered
+    ├── PauseNeeded               an attempt ends as paused
+    │   ├── InputNeeded           until a person has answered
+    │   └── AgentsNeeded          until other agents have answered
     └── TaskFailure               an attempt ends as failed, with a stable code for people and programs
 """
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
+from workers.calls import AgentCall
 from workers.ledger import UsageRow
 from workers.questions import InputRequest
 
@@ -38,6 +41,8 @@ ErrorCode = Literal[
     "input_invalid",
     "input_request_invalid",
     "internal_error",
+    "limit_reached",
+    "mcp_unavailable",
     "method_unsupported",
     "output_invalid",
     "provider_auth_failed",
@@ -95,12 +100,23 @@ class AnswerUnreadable(BackendError):
     """The call was carried out, but its answer is not the JSON that was agreed."""
 
 
-class InputNeeded(OrchestratorError):
-    """An attempt needs a person's answer: its task pauses, holds no worker, and goes on when the answer is there.
+class PauseNeeded(OrchestratorError):
+    """An attempt needs what others know: its task pauses, holds no worker, and goes on when the answers are there.
 
     `checkpoint` is a JSON object of at most 1 MiB that the next attempt gets back as `ClaimedTask.checkpoint`, so that
     it need not do again what is finished. `usage` is what the attempt cost so far.
     """
+
+    def __init__(
+        self, problem: str, checkpoint: Mapping[str, Any] | None = None, usage: Sequence[UsageRow] = ()
+    ) -> None:
+        super().__init__(problem)
+        self.checkpoint = dict(checkpoint) if checkpoint is not None else None
+        self.usage = tuple(usage)
+
+
+class InputNeeded(PauseNeeded):
+    """An attempt needs a person's answer; see `PauseNeeded`."""
 
     def __init__(
         self,
@@ -109,10 +125,22 @@ class InputNeeded(OrchestratorError):
         checkpoint: Mapping[str, Any] | None = None,
         usage: Sequence[UsageRow] = (),
     ) -> None:
-        super().__init__("a person's answer is needed")
+        super().__init__("a person's answer is needed", checkpoint, usage)
         self.request = request
-        self.checkpoint = dict(checkpoint) if checkpoint is not None else None
-        self.usage = tuple(usage)
+
+
+class AgentsNeeded(PauseNeeded):
+    """An attempt needs the answers of other agents, 1 to 20 at once; see `PauseNeeded`."""
+
+    def __init__(
+        self,
+        calls: Sequence[AgentCall],
+        *,
+        checkpoint: Mapping[str, Any] | None = None,
+        usage: Sequence[UsageRow] = (),
+    ) -> None:
+        super().__init__("answers of other agents are needed", checkpoint, usage)
+        self.calls = tuple(calls)
 
 
 class TaskFailure(OrchestratorError):

@@ -19,7 +19,7 @@ from workers.contract import (
     failed,
     paused,
 )
-from workers.errors import InputNeeded, TaskFailure
+from workers.errors import PauseNeeded, TaskFailure
 from workers.job import Handler, Job
 from workers.ports import Observer, Unobserved
 from workers.reports import ReportQueue
@@ -84,7 +84,7 @@ class Runner:
         failure: TaskFailure | None = None
         try:
             item = completed(lease, await self._attempt(job, lease))
-        except InputNeeded as needed:
+        except PauseNeeded as needed:
             item = paused(lease, needed)
         except TaskFailure as error:
             failure = error
@@ -112,7 +112,7 @@ class Runner:
         """Run the handler within its time.
 
         Raises:
-            InputNeeded: the handler asks a person.
+            PauseNeeded: the handler asks a person, or calls other agents.
             TaskFailure: the attempt failed; every other error of the handler is turned into this.
         """
         task = job.claimed.task
@@ -125,7 +125,7 @@ class Runner:
         timer = self._loop.call_later(seconds, self._expire, lease)
         try:
             return await handler(job)
-        except (InputNeeded, TaskFailure):
+        except (PauseNeeded, TaskFailure):
             raise
         except asyncio.CancelledError:
             if lease not in self._expired:

@@ -54,7 +54,7 @@ begin
     select i.place, i.writes, t.organization_slug, t.user_id, t.agent_conversation_id, t.agent_slug
     from (
       select e.place::integer, (e.item ->> 'task_id')::uuid as task_id, (e.item ->> 'attempt')::integer as attempt,
-        (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request'] as writes
+        (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request', 'agent_calls'] as writes
       from jsonb_array_elements(items) with ordinality e (item, place)
     ) i
     join public.tasks t

@@ -140,6 +140,7 @@ begin
   delete from private.cancellations c where c.created_at < private.clock() - interval '10 minutes';
   perform private.reap_late_tasks();
   perform private.expire_input_requests();
+  perform private.settle_forgotten_calls();
   perform private.wake_forgotten_tasks();
   return true;
 end;
