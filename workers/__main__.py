@@ -7,7 +7,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,7 +15,7 @@ from workers.agents.api import ApiAgents
 from workers.agents.context import ContextAgents
 from workers.agents.external import ExternalAgents
 from workers.agents.providers import Providers
-from workers.backend import connect
+from workers.backend import Backend, connect
 from workers.door import Door
 from workers.errors import BackendError, SettingsError
 from workers.handlers import build_handlers
@@ -84,21 +84,7 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             key_variable=settings.supabase_key_variable,
             timeout_seconds=settings.request_timeout,
         )
-        door = await stack.enter_async_context(Door())
-        database = await stack.enter_async_context(backend())
-        secrets = Secrets(database)
-        providers = await stack.enter_async_context(Providers(settings.providers))
-        api = await stack.enter_async_context(ApiAgents())
-        offline_seconds = settings.offline_delay if settings.offline else None
-        handlers = build_handlers(
-            {
-                "context": ContextAgents(
-                    providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds
-                ),
-                "api": api,
-                "external": ExternalAgents(),
-            }
-        )
+        handlers = await _handlers(stack, settings, backend)
         methods = _methods(settings, handlers)
         metrics = _metrics(settings)
         worker = Worker(
@@ -120,6 +106,20 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
         with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):
             await worker.run()
         log.info("stopped")
+
+
+async def _handlers(
+    stack: AsyncExitStack, settings: Settings, backend: Callable[[], AbstractAsyncContextManager[Backend]]
+) -> dict[str, Handler]:
+    """Return the handlers, with what their agents use open until the stack closes."""
+    door = await stack.enter_async_context(Door())
+    database = await stack.enter_async_context(backend())
+    secrets = Secrets(database)
+    providers = await stack.enter_async_context(Providers(settings.providers))
+    api = await stack.enter_async_context(ApiAgents())
+    offline_seconds = settings.offline_delay if settings.offline else None
+    context = ContextAgents(providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds)
+    return build_handlers({"context": context, "api": api, "external": ExternalAgents()})
 
 
 def _metrics(settings: Settings) -> Metrics | None:

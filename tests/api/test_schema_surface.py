@@ -99,6 +99,7 @@ USER_FUNCTIONS: dict[str, dict[str, Any]] = {
 }
 WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "add_task_events": ITEMS,
+    "agents_to_call": {"task_id": NOBODY, "slugs": []},
     "claim_schedules": {"worker_id": "w"},
     "claim_tasks": {"worker_id": "w"},
     "complete_tasks": ITEMS,

@@ -103,6 +103,7 @@ WORKER_RPCS = {
     name: {"service_role"}
     for name in (
         "add_task_events",
+        "agents_to_call",
         "claim_schedules",
         "claim_tasks",
         "complete_tasks",
