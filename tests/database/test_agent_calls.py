@@ -321,3 +321,17 @@ def test_an_agent_that_is_being_deleted_is_not_waited_for(tenant: Tenant, worker
         assert call_agents(worker, lease, call(tenant, agent_slug=doomed)) == "ok"
     again = worker.claim_one(tenant)
     assert (again["task"]["id"], returned(again)[0][3]) == (lease_of, "agent_busy")
+
+
+def test_a_call_whose_worker_is_lost_is_made_by_another(tenant: Tenant, worker: Worker) -> None:
+    task_id, (lease,) = waiting(tenant, worker)
+    query = "update public.tasks set lease_expires_at = now() - interval '1 second' where id = %s"
+    tenant.world.admin.execute(query, lease["task"]["id"])
+    tenant.world.admin.execute(
+        "update private.live_tasks set look_at = now() where task_id = %s", lease["task"]["id"]
+    )
+    settle(worker)
+    again = worker.claim_one(tenant)
+    assert (again["task"]["id"], again["attempt"], again["call_stack"]) == (lease["task"]["id"], 2, [tenant.agent])
+    assert worker.complete(again) == "ok"
+    assert tenant.read(task_id)["status"] == "pending"

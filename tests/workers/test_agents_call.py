@@ -254,14 +254,14 @@ def test_a_killed_worker_and_a_cancelled_caller(stack: Stack, tmp_path: Path) ->
             victim = start(lab, server, "--lease-seconds", "2")
             kept, doomed = lab.add_task(writer, "1 part"), lab.add_task(writer, "1 part")
             for task_id in (kept, doomed):
-                lab.await_task(task_id, "paused")
+                lab.await_task(task_id, "paused", 60)
             wait_for(lambda: len(server.seen) == 4, 20, "both helpers are asked")
             lab.post("rpc/cancel_task", task_id=doomed)
             assert [row["status"] for row in children(lab, doomed)] == ["cancelled"]
             victim.kill()
             go.set()
             start(lab, server)
-            assert "Helped." in lab.await_task(kept)["response"]
+            assert "Helped." in lab.await_task(kept, seconds=60)["response"]
             (child,) = children(lab, kept)
             assert (child["status"], child["attempt"]) == ("completed", 2)
             assert lab.task(doomed)["status"] == "cancelled"
