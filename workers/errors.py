@@ -15,12 +15,16 @@
     │   ├── InputNeeded           until a person has answered
     │   └── AgentsNeeded          until other agents have answered
     └── TaskFailure               an attempt ends as failed, with a stable code for people and programs
+
+    asyncio.CancelledError
+    └── AttemptStopped            an attempt that was stopped from outside says what it cost
 """
 
 # ruff: noqa: N818 - these are named for what happened, and end in Error where that is all there is to say.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -171,6 +175,14 @@ class TaskFailure(OrchestratorError):
         """Account for `usage` and return the failure."""
         self.usage = tuple(usage)
         return self
+
+
+class AttemptStopped(asyncio.CancelledError):
+    """An attempt was cancelled, as every stopped one is, and had cost `usage` by then; raised instead, by agents."""
+
+    def __init__(self, usage: Sequence[UsageRow]) -> None:
+        super().__init__("stopped")
+        self.usage = tuple(usage)
 
 
 def not_accepted(kind: str, detail: str) -> TaskFailure | None:

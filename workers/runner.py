@@ -19,7 +19,7 @@ from workers.contract import (
     failed,
     paused,
 )
-from workers.errors import PauseNeeded, TaskFailure
+from workers.errors import AttemptStopped, PauseNeeded, TaskFailure
 from workers.job import Handler, Job
 from workers.ports import Observer, Unobserved
 from workers.reports import ReportQueue
@@ -127,11 +127,12 @@ class Runner:
             return await handler(job)
         except (PauseNeeded, TaskFailure):
             raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if lease not in self._expired:
                 raise
             problem = f"The attempt took longer than its {seconds:g} seconds."
-            raise TaskFailure("timeout", problem, retryable=True) from None
+            cost = error.usage if isinstance(error, AttemptStopped) else ()
+            raise TaskFailure("timeout", problem, retryable=True).with_usage(cost) from None
         except Exception as error:
             raise self._bug(job, error) from error
         finally:

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.http_server import Seen, Server, serve
+from tests.stack import Stack
+from tests.unit.http_server import Seen, Server, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, stream
+from tests.workers.conftest import laboratory
 from tests.workers.context_kit import llm_config
 from tests.workers.test_agents_context import STRUCTURED, TOO_LONG, TOOL_STOP, ask, failure
 from workers.errors import TaskFailure
 
 ALL = sorted(EVENTS)
+
+
+def test_an_attempt_whose_time_is_up_keeps_what_it_used(stack: Stack, tmp_path: Path) -> None:
+    slow = sse_reply(EVENTS["anthropic"](["Hello "] * 200), chunk_delay=0.1)
+    replies = [stream("anthropic", ["Hello"]), slow]
+    with (
+        laboratory(stack, f"limits-{uuid.uuid4().hex[:12]}", tmp_path) as lab,
+        serve(lambda _seen: replies.pop(0)) as server,
+    ):
+        lab.start_worker(ANTHROPIC_API_KEY="sk-test", ANTHROPIC_BASE_URL=server.url)
+        agent = lab.add_agent(llm_config=llm_config("anthropic"))
+        lab.await_task(lab.add_task(agent), seconds=60)  # The first use imports the SDK.
+        task_id = lab.add_task(agent, timeout_seconds=3, max_attempts=1)
+        task = lab.await_task(task_id, "timeout", 60)
+        (bill,), (run,) = lab.usage(task_id), lab.runs(task_id)
+    assert (task["error_code"], run["status"], bill["run_id"]) == ("timeout", "timeout", run["id"])
+    assert (bill["input_tokens"], bill["cached_tokens"]) == (30, 5)
+    assert bill["cost"] == run["total_cost"] > 0
+    assert bill["price_version"].startswith("genai-prices/")
 
 
 async def stopped(provider: str, limits: Any, **changes: Any) -> tuple[TaskFailure, Server]:

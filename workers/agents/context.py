@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack
 
@@ -23,7 +24,7 @@ from workers.agents.result import AgentResult, Reporter
 from workers.backend import Backend
 from workers.contract import AgentRow, ClaimedTask
 from workers.door import Door
-from workers.errors import TaskFailure
+from workers.errors import AttemptStopped, TaskFailure
 from workers.secrets import Secrets
 
 _PROMPT_READY = 30.0
@@ -72,6 +73,8 @@ class ContextAgents:
     async def _answer(self, dialogue: Dialogue, reporter: Reporter) -> AgentResult:
         try:
             return await dialogue.answer(reporter, time.monotonic())
+        except asyncio.CancelledError:
+            raise AttemptStopped(dialogue.usage_rows()) from None
         except TaskFailure as failure:
             raise failure.with_usage(dialogue.usage_rows()) from None
         except UsageLimitExceeded:
