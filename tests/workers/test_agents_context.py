@@ -259,11 +259,9 @@ async def test_an_empty_answer_is_invalid(provider: str) -> None:
     assert (failed.code, failed.retryable) == ("output_invalid", True)
 
 
-async def test_an_endless_answer_is_stopped_at_its_limit() -> None:
-    def flood(_seen: Seen) -> Reply:
-        return stream("openai", ["x" * 1_000_000] * 12)
-
-    failed, _ = await failure("openai", flood)
+@pytest.mark.parametrize("provider", ALL)
+async def test_an_endless_answer_is_stopped_at_its_limit(provider: str) -> None:
+    failed, _ = await failure(provider, stream(provider, ["x" * 1_000_000] * 12))
     assert (failed.code, failed.retryable) == ("response_too_large", False)
 
 

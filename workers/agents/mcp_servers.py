@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
 import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -80,22 +81,19 @@ class McpServers:
         http = self._door.client(
             self._claimed.allowed_hosts, timeout=server.timeout, max_bytes=_MAX_ANSWER_BYTES, max_redirects=0
         )
-        transport = DoorTransport(http)
-        connection = _Connection(url, headers, transport, server.timeout)
+        connection = _Connection(url, headers, http, server.timeout)
         self._connections.append(connection)
         try:
             listed = await connection.list_tools()
         except _McpFailedError as error:
-            if transport.refusal is not None:
-                raise misconfigured(f"{field}.url", transport.refusal.message) from None
+            if (refusal := connection.transport.refusal) is not None:
+                raise misconfigured(f"{field}.url", refusal.message) from None
             raise TaskFailure(
                 "mcp_unavailable",
                 f"The MCP server {server.name} {error}.",
                 retryable=True,
                 data={"server": server.name, "field": field},
             ) from None
-        finally:
-            connection.on_close = http.aclose
         wanted = [tool for tool in listed if server.tools is None or tool.name in server.tools]
         if missing := sorted(set(server.tools or ()) - {tool.name for tool in wanted}):
             raise misconfigured(f"{field}.tools", f"the server {server.name} has no tool {missing[0]!r}")
@@ -113,12 +111,13 @@ class _McpFailedError(Exception):
 class _Connection:
     """A session with one server, in a task of its own, so that its end and its errors stay out of the attempt."""
 
-    def __init__(self, url: str, headers: dict[str, str], transport: DoorTransport, timeout: float) -> None:
+    def __init__(self, url: str, headers: dict[str, str], door: httpx.AsyncClient, timeout: float) -> None:
+        self.transport = DoorTransport(door)
+        self._door = door
         self._timeout = timeout
         self._closing = asyncio.Event()
         self._client: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._serve(url, headers, transport))
-        self.on_close: Any = None
+        self._task = asyncio.create_task(self._serve(url, headers))
 
     async def list_tools(self) -> list[McpTool]:
         """Return the server's tools, no more than are used."""
@@ -145,8 +144,7 @@ class _Connection:
         await asyncio.wait({self._task}, timeout=_CLOSE_SECONDS)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if self.on_close is not None:
-            await self.on_close()
+        await self._door.aclose()
 
     async def _within(self, work: Any, doing: str) -> Any:
         """Wait for `work` as long as the server may take, and no longer than its session lives."""
@@ -165,11 +163,11 @@ class _Connection:
             raise _McpFailedError(f"broke off in {doing}")
         raise _McpFailedError(f"took longer than its {self._timeout:g} seconds in {doing}")
 
-    async def _serve(self, url: str, headers: dict[str, str], transport: DoorTransport) -> None:
+    async def _serve(self, url: str, headers: dict[str, str]) -> None:
         try:
             timeout = httpx2.Timeout(self._timeout)
             async with (
-                httpx2.AsyncClient(headers=headers, transport=transport, timeout=timeout, trust_env=False) as http,
+                httpx2.AsyncClient(headers=headers, transport=self.transport, timeout=timeout, trust_env=False) as http,
                 Client(
                     streamable_http_client(url, http_client=http, max_sse_event_size=_MAX_ANSWER_BYTES), cache=None
                 ) as client,
