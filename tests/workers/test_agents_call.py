@@ -23,6 +23,7 @@ from workers.agents.result import AgentResult
 from workers.calls import AgentCall, ReturnedCall
 from workers.contract import AgentRow, ClaimedTask, TaskRow
 from workers.errors import AgentsNeeded, BackendUnavailable, InputNeeded, TaskFailure
+from workers.questions import Answer
 
 ALL = sorted(EVENTS)
 HELPER = {"slug": "fact-checker", "name": "Checker", "description": "Checks facts.", "input": {"type": "object"}}
@@ -109,14 +110,21 @@ async def test_a_question_and_a_call_at_once_wait_one_after_the_other() -> None:
     (event,) = EVENTS["google"]([ASKED], tool="call_fact-checker")
     event[1]["candidates"][0]["content"]["parts"] = [{"functionCall": {"name": n, "args": a}} for n, a in calls]
     tools = {**CALLS, "ask_person": {}}
+    heard = Heard()
     with serve(script(sse_reply([event]), stream("google", ["Done."]))) as server:
         first = await pause("google", server.url, tools=tools)
         claim: Row = {"checkpoint": first.checkpoint, "agent_calls": returned(first), "tools": tools}
         with pytest.raises(InputNeeded) as caught:
-            await run("google", server.url, **claim)
+            await run("google", server.url, heard=heard, **claim)
         assert caught.value.request.prompt == "For whom?"
         asked = len(server.seen)
-    assert asked == 1
+        told = Answer("q1", "input", "For whom?", "answered", "children")
+        claim |= {"checkpoint": json.loads(json.dumps(caught.value.checkpoint)), "input": (told,)}
+        result = await run("google", server.url, heard=heard, **claim)
+    assert (asked, len(server.seen), result.text) == (1, 2, "Done.")
+    assert len(heard.events) == 1, "a call is told once"
+    sent = server.seen[1].body.decode()
+    assert sent.index("Quite so.") < sent.index("children")
 
 
 async def test_the_tool_is_not_there_where_the_stack_is_full_or_the_agent_is_not() -> None:

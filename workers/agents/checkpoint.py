@@ -17,9 +17,10 @@ from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
 from pydantic_ai.usage import RunUsage
 
 from workers.agents.ask import NO_ANSWER, Asked
-from workers.agents.call_agents import Called, result_of
+from workers.agents.call_agents import Called, result_of, tell
 from workers.agents.limits import Meter, usage_of
 from workers.agents.llm_config import AskPerson
+from workers.agents.result import Reporter
 from workers.contract import ClaimedTask
 from workers.errors import AgentsNeeded, InputNeeded, PauseNeeded, TaskFailure
 from workers.ledger import UsageRow
@@ -89,7 +90,7 @@ def pause(
     return _wait(kept, tool, usage)
 
 
-def resume(claimed: ClaimedTask, tool: AskPerson | None) -> Resumed | None:
+def resume(claimed: ClaimedTask, tool: AskPerson | None, reporter: Reporter) -> Resumed | None:
     """Return where the attempt goes on; None when it begins. An agent that may no longer ask hears the answer still.
 
     Raises:
@@ -103,19 +104,21 @@ def resume(claimed: ClaimedTask, tool: AskPerson | None) -> Resumed | None:
         messages = ModelMessagesTypeAdapter.validate_python(kept.messages)
     except ValidationError:
         raise _unreadable("holds what this version of the worker cannot read") from None
-    kept = kept.model_copy(update={"answers": {**kept.answers, **_answers(kept, claimed)}})
+    kept = kept.model_copy(update={"answers": {**kept.answers, **_answers(kept, claimed, reporter)}})
     if kept.open_questions:
         raise _wait(kept, tool or AskPerson(), ())
     return Resumed(messages, DeferredToolResults(calls=kept.answers), usage_of(kept.used))
 
 
-def _answers(kept: _Checkpoint, claimed: ClaimedTask) -> dict[str, Any]:
-    """Return what came of what the pause waited for."""
+def _answers(kept: _Checkpoint, claimed: ClaimedTask, reporter: Reporter) -> dict[str, Any]:
+    """Return what came of what the pause waited for; calls of agents are told to the reporter."""
     if kept.open_calls:
-        told = {call.call_id: result_of(call) for call in claimed.agent_calls}
-        if any(called.tool_call_id not in told for called in kept.open_calls):
+        returned = {call.call_id: call for call in claimed.agent_calls}
+        if any(called.tool_call_id not in returned for called in kept.open_calls):
             raise _unreadable("waits for agents that were not called")
-        return {called.tool_call_id: told[called.tool_call_id] for called in kept.open_calls}
+        for called in kept.open_calls:
+            tell(reporter, returned[called.tool_call_id])
+        return {called.tool_call_id: result_of(returned[called.tool_call_id]) for called in kept.open_calls}
     if claimed.answer is None or not kept.open_questions:
         raise _unreadable("waits for no question that was closed")
     answered = claimed.answer.status == "answered"

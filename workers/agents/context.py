@@ -11,7 +11,7 @@ from pydantic_ai.exceptions import AgentRunError, UsageLimitExceeded, UserError
 from pydantic_ai.models import Model
 
 from workers.agents.ask import ask_person
-from workers.agents.call_agents import call_tools, tell
+from workers.agents.call_agents import call_tools
 from workers.agents.checkpoint import resume
 from workers.agents.dialogue import Dialogue
 from workers.agents.limits import Meter
@@ -56,9 +56,7 @@ class ContextAgents:
             TaskFailure: with the usage of the requests, if there were any.
         """
         config = read_llm_config(agent.llm_config)
-        resumed = resume(claimed, config.ask_person)
-        for call in claimed.agent_calls if resumed is not None else ():
-            tell(reporter, call)
+        resumed = resume(claimed, config.ask_person, reporter)
         meter = Meter(config, resumed.used) if resumed is not None else Meter(config)
         offline = self._offline_seconds is not None
         if not offline:
