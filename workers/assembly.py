@@ -32,7 +32,9 @@ async def assemble(
     offline_seconds = settings.offline_delay if settings.offline else None
     return build_handlers(
         {
-            "context": ContextAgents(providers, offline_seconds=offline_seconds),
+            "context": ContextAgents(
+                providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds
+            ),
             "api": api,
             "external": ExternalAgents(door, secrets, database),
         }

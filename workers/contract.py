@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from workers.errors import InputNeeded, TaskFailure
+from workers.calls import ReturnedCall
+from workers.errors import AgentsNeeded, InputNeeded, PauseNeeded, TaskFailure
 from workers.ledger import UsageRow
 from workers.questions import Answer
 
@@ -100,6 +101,7 @@ class ClaimedTask:
 
     `input` are the task's closed questions, oldest first; `checkpoint` is what its last pause kept. `allowed_hosts` is
     where agents of the organization may send requests (settings.network.allowed_hosts); None for everywhere public.
+    `agent_calls` is what came of the agents that the last pause called; `call_stack` are the agents above this one.
     """
 
     task: TaskRow
@@ -111,6 +113,8 @@ class ClaimedTask:
     input: tuple[Answer, ...] = ()
     checkpoint: Json = None
     allowed_hosts: tuple[str, ...] | None = None
+    agent_calls: tuple[ReturnedCall, ...] = ()
+    call_stack: tuple[str, ...] = ()
 
     @property
     def lease(self) -> Lease:
@@ -216,9 +220,13 @@ def failed(lease: Lease, failure: TaskFailure) -> ReportItem:
     return ReportItem("failed", lease, body)
 
 
-def paused(lease: Lease, needed: InputNeeded) -> ReportItem:
-    """Return the item that asks a person and lets go of the task."""
-    body: dict[str, Json] = {"input_request": asdict(needed.request)}
+def paused(lease: Lease, needed: PauseNeeded) -> ReportItem:
+    """Return the item that asks a person, or calls agents, and lets go of the task."""
+    body: dict[str, Json] = {}
+    if isinstance(needed, InputNeeded):
+        body["input_request"] = asdict(needed.request)
+    elif isinstance(needed, AgentsNeeded):
+        body["agent_calls"] = [asdict(call) for call in needed.calls]
     if needed.checkpoint is not None:
         body["checkpoint"] = needed.checkpoint
     if needed.usage:

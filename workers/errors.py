@@ -11,17 +11,24 @@
     │   │   ├── BackendOutdated   a function is missing: the migrations are not applied
     │   │   └── BackendTooLarge   the request or its answer is too large: ask for less at once
     │   └── AnswerUnreadable      the request was carried out, its answer cannot be read
-    ├── InputNeeded               an attempt ends as paused, until a person has answered
+    ├── PauseNeeded               an attempt ends as paused
+    │   ├── InputNeeded           until a person has answered
+    │   └── AgentsNeeded          until other agents have answered
     └── TaskFailure               an attempt ends as failed, with a stable code for people and programs
+
+    asyncio.CancelledError
+    └── AttemptStopped            an attempt that was stopped from outside says what it cost
 """
 
 # ruff: noqa: N818 - these are named for what happened, and end in Error where that is all there is to say.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
+from workers.calls import AgentCall
 from workers.ledger import UsageRow
 from workers.questions import InputRequest
 
@@ -41,6 +48,8 @@ ErrorCode = Literal[
     "input_invalid",
     "input_request_invalid",
     "internal_error",
+    "limit_reached",
+    "mcp_unavailable",
     "method_unsupported",
     "output_invalid",
     "protocol_unsupported",
@@ -108,12 +117,23 @@ class AnswerUnreadable(BackendError):
     """The call was carried out, but its answer is not the JSON that was agreed."""
 
 
-class InputNeeded(OrchestratorError):
-    """An attempt needs a person's answer: its task pauses, holds no worker, and goes on when the answer is there.
+class PauseNeeded(OrchestratorError):
+    """An attempt needs what others know: its task pauses, holds no worker, and goes on when the answers are there.
 
     `checkpoint` is a JSON object of at most 1 MiB that the next attempt gets back as `ClaimedTask.checkpoint`, so that
     it need not do again what is finished. `usage` is what the attempt cost so far.
     """
+
+    def __init__(
+        self, problem: str, checkpoint: Mapping[str, Any] | None = None, usage: Sequence[UsageRow] = ()
+    ) -> None:
+        super().__init__(problem)
+        self.checkpoint = dict(checkpoint) if checkpoint is not None else None
+        self.usage = tuple(usage)
+
+
+class InputNeeded(PauseNeeded):
+    """An attempt needs a person's answer; see `PauseNeeded`."""
 
     def __init__(
         self,
@@ -122,10 +142,22 @@ class InputNeeded(OrchestratorError):
         checkpoint: Mapping[str, Any] | None = None,
         usage: Sequence[UsageRow] = (),
     ) -> None:
-        super().__init__("a person's answer is needed")
+        super().__init__("a person's answer is needed", checkpoint, usage)
         self.request = request
-        self.checkpoint = dict(checkpoint) if checkpoint is not None else None
-        self.usage = tuple(usage)
+
+
+class AgentsNeeded(PauseNeeded):
+    """An attempt needs the answers of other agents, 1 to 20 at once; see `PauseNeeded`."""
+
+    def __init__(
+        self,
+        calls: Sequence[AgentCall],
+        *,
+        checkpoint: Mapping[str, Any] | None = None,
+        usage: Sequence[UsageRow] = (),
+    ) -> None:
+        super().__init__("answers of other agents are needed", checkpoint, usage)
+        self.calls = tuple(calls)
 
 
 class TaskFailure(OrchestratorError):
@@ -163,6 +195,14 @@ class TaskFailure(OrchestratorError):
         """Account for `usage` and return the failure."""
         self.usage = tuple(usage)
         return self
+
+
+class AttemptStopped(asyncio.CancelledError):
+    """An attempt was cancelled, as every stopped one is, and had cost `usage` by then; raised instead, by agents."""
+
+    def __init__(self, usage: Sequence[UsageRow]) -> None:
+        super().__init__("stopped")
+        self.usage = tuple(usage)
 
 
 def not_accepted(kind: str, detail: str) -> TaskFailure | None:

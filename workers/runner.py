@@ -19,7 +19,7 @@ from workers.contract import (
     failed,
     paused,
 )
-from workers.errors import InputNeeded, TaskFailure
+from workers.errors import AttemptStopped, PauseNeeded, TaskFailure
 from workers.job import Handler, Job
 from workers.ports import Observer, Unobserved
 from workers.redaction import Redactor, Veil
@@ -91,7 +91,7 @@ class Runner:
         failure: TaskFailure | None = None
         try:
             item = completed(lease, await self._attempt(job, lease))
-        except InputNeeded as needed:
+        except PauseNeeded as needed:
             item = paused(lease, needed)
         except TaskFailure as error:
             failure = error
@@ -119,7 +119,7 @@ class Runner:
         """Run the handler within its time.
 
         Raises:
-            InputNeeded: the handler asks a person.
+            PauseNeeded: the handler asks a person, or calls other agents.
             TaskFailure: the attempt failed; every other error of the handler is turned into this.
         """
         task = job.claimed.task
@@ -132,13 +132,14 @@ class Runner:
         timer = self._loop.call_later(seconds, self._expire, lease)
         try:
             return await handler(job)
-        except (InputNeeded, TaskFailure):
+        except (PauseNeeded, TaskFailure):
             raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if lease not in self._expired:
                 raise
             problem = f"The attempt took longer than its {seconds:g} seconds."
-            raise TaskFailure("timeout", problem, retryable=True) from None
+            cost = error.usage if isinstance(error, AttemptStopped) else ()
+            raise TaskFailure("timeout", problem, retryable=True).with_usage(cost) from None
         except Exception as error:
             raise self._bug(job, error) from error
         finally:

@@ -1048,12 +1048,13 @@ begin
       lease_token = (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid, lease_expires_at = v_lease_expires_at, started_at = v_now,
       progress_message = null, error_code = null, error_message = null, error_data = null
     where t.id = any (v_ids)
-    returning t.id, t.organization_slug, t.user_id, t.execution_id, t.agent_slug, t.agent_name, t.prompt, t.attempt, t.lease_token
+    returning t.id, t.organization_slug, t.user_id, t.execution_id, t.agent_slug, t.agent_name, t.prompt, t.attempt, t.lease_token, t.parent_task_id
   ),
   started as (
-    insert into public.runs (id, organization_slug, created_by, task_id, execution_id, agent_slug, agent_name, initial_prompt, attempt, worker_id)
+    insert into public.runs (id, organization_slug, created_by, task_id, execution_id, agent_slug, agent_name, initial_prompt, attempt, worker_id, parent_run_id, call_stack)
     select c.lease_token, c.organization_slug, c.user_id, c.id, c.execution_id, c.agent_slug, c.agent_name, left(c.prompt, 2000), c.attempt,
-      lease_tasks.worker_id
+      lease_tasks.worker_id, (select w.parent_run_id from private.agent_calls w where w.child_task_id = c.id and c.parent_task_id is not null),
+      case when c.parent_task_id is null then '{}' else private.call_stack_of(c.id) end
     from claimed c
   )
   select coalesce(jsonb_agg(jsonb_build_object(
@@ -1104,7 +1105,9 @@ begin
       'agent', a.body, 'attempt', h.held_attempt, 'lease_token', h.held_token, 'lease_expires_at', h.held_until, 'run_id', h.held_token,
       'history', case when h.agent_conversation_id is null then '[]' else private.conversation_history(h.agent_conversation_id, h.id) end,
       'input', case when h.paused_at is null then '[]' else private.closed_questions(h.id) end,
-      'checkpoint', case when h.paused_at is not null then private.checkpoint_of(h.id) end, 'allowed_hosts', o.allowed_hosts
+      'checkpoint', case when h.paused_at is not null then private.checkpoint_of(h.id) end, 'allowed_hosts', o.allowed_hosts,
+      'agent_calls', case when h.paused_at is null then '[]' else private.returned_calls(h.id) end,
+      'call_stack', case when h.parent_task_id is null then '{}' else private.call_stack_of(h.id) end
     ) order by h.priority, h.scheduled_at, h.id), '[]')
     from held h
     left join agents a on a.slug = h.agent_slug and (a.organization_slug @> array[h.organization_slug] or a.owner_user_id = h.user_id)
@@ -1113,7 +1116,7 @@ begin
 end;
 $$;
 comment on function private.describe_leases(jsonb) is
-  'What a worker needs to know of the tasks it leased: [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts}]; agent is null when it is gone.';
+  'What a worker needs to know of the tasks it leased: [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts, agent_calls, call_stack}]; agent is null when it is gone.';
 revoke execute on function private.describe_leases(jsonb) from public;
 grant execute on function private.describe_leases(jsonb) to service_role;
 
@@ -1125,6 +1128,6 @@ as $$
   select private.describe_leases(l.leases) from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations) l;
 $$;
 comment on function public.claim_tasks(text, integer, integer, text[], text[]) is
-  'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts}]; agent is null when it is gone. methods and organizations narrow what is asked for.';
+  'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts, agent_calls, call_stack}]; agent is null when it is gone. methods and organizations narrow what is asked for.';
 revoke execute on function public.claim_tasks(text, integer, integer, text[], text[]) from public, anon, authenticated;
 grant execute on function public.claim_tasks(text, integer, integer, text[], text[]) to service_role;

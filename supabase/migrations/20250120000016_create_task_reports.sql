@@ -60,7 +60,7 @@ begin
   into v_held
   from (
     select e.place::integer, (e.item ->> 'task_id')::uuid as task_id, (e.item ->> 'attempt')::integer as attempt,
-      (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request'] as writes
+      (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request', 'agent_calls'] as writes
     from jsonb_array_elements(items) with ordinality e (item, place)
   ) i
   join held h on h.id = i.task_id and h.attempt = i.attempt and h.lease_token = i.lease_token;

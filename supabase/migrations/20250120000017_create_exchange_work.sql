@@ -195,6 +195,7 @@ begin
   end if;
   perform private.reap_late_tasks();
   perform private.expire_input_requests();
+  perform private.settle_forgotten_calls();
   perform private.wake_forgotten_tasks();
   return true;
 end;

@@ -278,26 +278,33 @@ as $$
 declare
   v_question constant jsonb := item -> 'input_request';
 begin
-  perform private.check_input_request(v_question);
-  insert into public.input_requests (
-    organization_slug, task_id, run_id, project_step_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at, expires_at
-  )
-  values (
-    task.organization_slug, task.id, task.lease_token, task.project_step_id,
-    coalesce(v_question ->> 'request_type', 'input'), v_question ->> 'prompt', coalesce(nullif(v_question -> 'schema', 'null'), '{}'),
-    coalesce(v_question ->> 'required_role', 'member'), coalesce(v_question ->> 'on_expiry', 'fail'),
-    coalesce(nullif(v_question -> 'metadata', 'null'), '{}'), private.clock(),
-    private.clock() + make_interval(secs => (v_question ->> 'expires_in_seconds')::double precision)
-  );
+  if item ? 'agent_calls' then
+    perform private.take_agent_calls(task, item -> 'agent_calls');
+  else
+    perform private.check_input_request(v_question);
+    insert into public.input_requests (
+      organization_slug, task_id, run_id, project_step_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at, expires_at
+    )
+    values (
+      task.organization_slug, task.id, task.lease_token, task.project_step_id,
+      coalesce(v_question ->> 'request_type', 'input'), v_question ->> 'prompt', coalesce(nullif(v_question -> 'schema', 'null'), '{}'),
+      coalesce(v_question ->> 'required_role', 'member'), coalesce(v_question ->> 'on_expiry', 'fail'),
+      coalesce(nullif(v_question -> 'metadata', 'null'), '{}'), private.clock(),
+      private.clock() + make_interval(secs => (v_question ->> 'expires_in_seconds')::double precision)
+    );
+  end if;
   perform private.keep_checkpoint(task.id, nullif(item -> 'checkpoint', 'null'));
   perform private.record_usage(jsonb_build_array(item));
   update public.tasks t
   set status = 'paused', error_code = null, error_message = null, error_data = null, progress_message = null
   where t.id = task.id;
+  if item ? 'agent_calls' then
+    perform private.settle_calls(task.id, false); -- when every call was refused it goes on at once
+  end if;
 end;
 $$;
 comment on function private.take_pause(public.tasks, jsonb) is
-  'Everything a pause consists of, or nothing: question, checkpoint, usage, run and task in one step. Called with the task''s row locked.';
+  'Everything a pause consists of, or nothing: question or calls of agents, checkpoint, usage, run and task in one step. Called with the task''s row locked.';
 revoke execute on function private.take_pause(public.tasks, jsonb) from public;
 grant execute on function private.take_pause(public.tasks, jsonb) to service_role;
 
@@ -322,7 +329,7 @@ as $$
   select private.take_items(worker_id, 'paused', items);
 $$;
 comment on function public.pause_task(text, jsonb) is
-  'Asks people and lets go of tasks until they answer: items [{task_id, attempt, lease_token, input_request {prompt, request_type?, schema?, required_role?, expires_in_seconds?, on_expiry?, metadata?}, checkpoint?, usage?}]. Returns outcomes; a repeated report answers ok and acts once.';
+  'Asks people and lets go of tasks until they answer: items [{task_id, attempt, lease_token, input_request {prompt, request_type?, schema?, required_role?, expires_in_seconds?, on_expiry?, metadata?}, checkpoint?, usage?}], with agent_calls [{call_id, agent_slug, prompt, params?}] in place of input_request until those have answered. Returns outcomes; a repeated report answers ok and acts once.';
 revoke execute on function public.pause_task(text, jsonb) from public, anon, authenticated;
 grant execute on function public.pause_task(text, jsonb) to service_role;
 

@@ -107,6 +107,7 @@ LEASE: dict[str, Any] = {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY}
 WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "add_task_events": ITEMS,
     "begin_remote_task": {**LEASE, "server": "https://x"},
+    "agents_to_call": {"task_id": NOBODY, "slugs": []},
     "claim_schedules": {"worker_id": "w"},
     "claim_tasks": {"worker_id": "w"},
     "complete_tasks": ITEMS,

@@ -107,6 +107,7 @@ WORKER_RPCS = {
     for name in (
         "add_task_events",
         "begin_remote_task",
+        "agents_to_call",
         "claim_schedules",
         "claim_tasks",
         "complete_tasks",

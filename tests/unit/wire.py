@@ -142,11 +142,23 @@ def error_body(provider: str, status: int, message: str) -> dict[str, Any]:
         404: "not_found_error",
         429: "rate_limit_error",
         500: "api_error",
+        503: "api_error",
         529: "overloaded_error",
     }
     if provider == "anthropic":
         return {"type": "error", "error": {"type": kinds[status], "message": message}}
     if provider == "google":
-        names = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
+        names = {
+            400: "INVALID_ARGUMENT",
+            401: "UNAUTHENTICATED",
+            404: "NOT_FOUND",
+            429: "RESOURCE_EXHAUSTED",
+            503: "UNAVAILABLE",
+        }
         return {"error": {"code": status, "message": message, "status": names.get(status, "INTERNAL")}}
     return {"error": {"message": message, "type": kinds[status], "param": None, "code": None}}
+
+
+def error_event(provider: str, status: int, message: str) -> Event:
+    """Return the event by which the provider breaks off a stream that began with status 200."""
+    return ("error" if provider == "anthropic" else None), error_body(provider, status, message)

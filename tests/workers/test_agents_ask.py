@@ -11,15 +11,13 @@ import pytest
 
 from tests.unit.http_server import Reply, Seen, Server, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, stream
-from tests.workers.test_agents_context import STRUCTURED, TOOL_STOP, Heard
+from tests.workers.context_kit import Heard, context_agents
+from tests.workers.test_agents_context import STRUCTURED, TOOL_STOP
 from workers.agents.ask import NO_ANSWER
-from workers.agents.context import ContextAgents
-from workers.agents.providers import Providers
 from workers.agents.result import AgentResult
 from workers.contract import AgentRow, ClaimedTask, TaskRow, Turn
 from workers.errors import InputNeeded, TaskFailure
 from workers.questions import Answer, InputRequest
-from workers.settings import load_settings
 
 ALL = sorted(EVENTS)
 FREE = '{"question": " Who is it for? "}'
@@ -45,18 +43,14 @@ async def run(
     **agent: Any,
 ) -> AgentResult:
     """Run one attempt of an agent that may ask, with what a claim says about its pauses."""
-    name = provider.upper()
-    path = "/v1" if provider in {"openai", "ollama"} else ""
-    env = {"SUPABASE_URL": "http://x", "SUPABASE_SERVICE_ROLE_KEY": "k"}
-    settings = load_settings({**env, f"{name}_API_KEY": "sk-test", f"{name}_BASE_URL": url + path})
     config = {"provider": provider, "model": MODELS[provider], "tools": agent.pop("tools", ASKS)}
     row = AgentRow("a", "A", "context", "Be kind.", "active", llm_config=config, **agent)
     task = TaskRow("t1", "demo-org", "process", "Write about tide pools", 3, params=params)
     history = (Turn("user", "Earlier question"), Turn("assistant", "Earlier answer"))
     claimed = ClaimedTask(task, row, 1, "token", history=history, input=told, checkpoint=checkpoint)
-    async with Providers(settings.providers, read_timeout=2) as providers:
-        agents = ContextAgents(providers, offline_seconds=offline_seconds)
-        return await agents.run(claimed, row, heard or Heard())
+    async with context_agents(provider, url, offline_seconds=offline_seconds) as agents:
+        result: AgentResult = await agents.run(claimed, row, heard or Heard())
+    return result
 
 
 async def pause(provider: str, url: str, *told: Answer, **changes: Any) -> InputNeeded:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, error_body, stream
-from workers.agents.context import ContextAgents
-from workers.agents.providers import Providers
+from tests.workers.context_kit import KEY, Heard, context_agents
 from workers.agents.result import AgentResult
-from workers.contract import AgentRow, ClaimedTask, EventType, TaskRow, Turn
+from workers.contract import AgentRow, ClaimedTask, TaskRow, Turn
 from workers.errors import TaskFailure
-from workers.settings import load_settings
 
-KEY = "sk-test-secret"
 ALL = sorted(EVENTS)
 STRUCTURED = {
     "output": {
@@ -33,39 +30,18 @@ REFUSAL = {"anthropic": "refusal", "google": "SAFETY", "openai": "content_filter
 TOO_LONG = {"anthropic": "max_tokens", "google": "MAX_TOKENS", "openai": "length", "ollama": "length"}
 
 
-class Heard:
-    """What an agent said while it ran."""
-
-    def __init__(self) -> None:
-        self.steps: list[float] = []
-        self.text = ""
-
-    def progress(self, percent: float, message: str | None = None) -> None:
-        assert message
-        self.steps.append(percent)
-
-    def partial(self, text: str) -> None:
-        self.text += text
-
-    def event(self, event_type: EventType, message: str, data: Mapping[str, Any] | None = None) -> None:
-        raise AssertionError(f"unexpected event {event_type} {message} {data}")
-
-
 async def ask(provider: str, url: str, heard: Heard | None = None, **changes: Any) -> AgentResult:
     """Run one attempt against the provider at `url`."""
-    name = provider.upper()
-    path = "/v1" if provider in {"openai", "ollama"} else ""
-    env = {"SUPABASE_URL": "http://x", "SUPABASE_SERVICE_ROLE_KEY": "k"}
-    settings = load_settings({**env, f"{name}_API_KEY": KEY, f"{name}_BASE_URL": url + path})
     parameters = {"temperature": 0.5, "maxTokens": 123, "topP": 0.9}
     llm_config = changes.pop("llm_config", {"provider": provider, "model": MODELS[provider], "parameters": parameters})
     io_schema = changes.pop("io_schema", {})
     history = (Turn("user", "Earlier question"), Turn("assistant", "Earlier answer"))
     task = TaskRow("t1", "demo-org", "process", "Hello?", 3, **changes)
     agent = AgentRow("a", "A", "context", "Be kind.", "active", io_schema=io_schema, llm_config=llm_config)
-    async with Providers(settings.providers, read_timeout=2) as providers:
-        claimed = ClaimedTask(task, agent, 1, "token", history=history)
-        return await ContextAgents(providers).run(claimed, agent, heard or Heard())
+    claimed = ClaimedTask(task, agent, 1, "token", history=history)
+    async with context_agents(provider, url) as agents:
+        result: AgentResult = await agents.run(claimed, agent, heard or Heard())
+    return result
 
 
 async def failure(provider: str, answer: Reply | Callable[[Seen], Reply], **changes: Any) -> tuple[TaskFailure, Server]:
@@ -140,14 +116,27 @@ async def test_a_structured_answer_that_breaks_the_schema_fails_and_its_tokens_a
     assert (failed.code, failed.retryable) == ("output_invalid", True)
     assert failed.data is not None
     assert {problem["path"] for problem in failed.data["problems"]} == {"$", "$.title"}
-    assert failed.usage[0].output_tokens == 15
-    assert len(server.seen) == 1
+    assert [(row.input_tokens, row.output_tokens) for row in failed.usage] == [(60, 30)]
+    assert len(server.seen) == 2
+    assert "required property" in server.seen[1].body.decode(), "the model is told what is wrong"
+
+
+@pytest.mark.parametrize("provider", ALL)
+async def test_an_answer_that_breaks_the_schema_is_mended_once(provider: str) -> None:
+    answers = [['{"title": 5}'], ['{"title": "T", "content": "Body"}']]
+    replies = [stream(provider, pieces, tool="answer", stop=TOOL_STOP[provider]) for pieces in answers]
+    heard = Heard()
+    with serve(lambda _seen: replies.pop(0)) as server:
+        result = await ask(provider, server.url, heard, io_schema=STRUCTURED)
+    assert (result.document, heard.text) == ({"title": "T", "content": "Body"}, "Body")
+    assert [(row.input_tokens, row.output_tokens) for row in result.usage] == [(60, 30)]
+    assert result.llm_metadata["requests"] == 2
 
 
 @pytest.mark.parametrize("provider", ALL)
 async def test_text_where_a_structured_answer_was_asked_for_is_invalid(provider: str) -> None:
     failed, server = await failure(provider, stream(provider, ["No."]), io_schema=STRUCTURED)
-    assert (failed.code, len(failed.usage), len(server.seen)) == ("output_invalid", 1, 1)
+    assert (failed.code, len(failed.usage), len(server.seen)) == ("output_invalid", 1, 2)
 
 
 async def test_a_schema_of_one_text_is_answered_with_plain_text_and_still_checked() -> None:
@@ -270,11 +259,9 @@ async def test_an_empty_answer_is_invalid(provider: str) -> None:
     assert (failed.code, failed.retryable) == ("output_invalid", True)
 
 
-async def test_an_endless_answer_is_stopped_at_its_limit() -> None:
-    def flood(_seen: Seen) -> Reply:
-        return stream("openai", ["x" * 1_000_000] * 12)
-
-    failed, _ = await failure("openai", flood)
+@pytest.mark.parametrize("provider", ALL)
+async def test_an_endless_answer_is_stopped_at_its_limit(provider: str) -> None:
+    failed, _ = await failure(provider, stream(provider, ["x" * 1_000_000] * 12))
     assert (failed.code, failed.retryable) == ("response_too_large", False)
 
 

@@ -70,11 +70,21 @@ def check_output(document: Any, schema: dict[str, Any], *, retryable: bool) -> N
     Raises:
         TaskFailure: output_invalid with the list of problems in `error_data.problems`.
     """
-    problems = check_document(document, schema, field="io_schema.output")
+    problems = problems_of(document, schema)
     if problems:
-        raise TaskFailure(
-            "output_invalid",
-            f"The agent's answer breaks its io_schema.output: {problems[0]['path']}: {problems[0]['message']}",
-            retryable=retryable,
-            data={"problems": problems},
-        )
+        raise output_invalid(problems, retryable=retryable)
+
+
+def problems_of(document: Any, schema: dict[str, Any]) -> list[dict[str, str]]:
+    """Return where an answer breaks `io_schema.output`, as `{path, message}`."""
+    return check_document(document, schema, field="io_schema.output")
+
+
+def output_invalid(problems: list[dict[str, str]], *, retryable: bool) -> TaskFailure:
+    """Return the failure for an answer with these problems."""
+    return TaskFailure(
+        "output_invalid",
+        f"The agent's answer breaks its io_schema.output: {problems[0]['path']}: {problems[0]['message']}",
+        retryable=retryable,
+        data={"problems": problems},
+    )

@@ -39,7 +39,14 @@ class LiveAnswer:
         self._chars = 0
         self._json: list[str] = []
         self._shown = ""
+        self._gap = ""
         self._parsed_at = 0.0
+
+    def begin(self) -> None:
+        """Begin another response of the same run."""
+        self._answers.clear()
+        self._json.clear()
+        self._gap = "\n\n" if self._shown else ""
 
     def hear(self, event: object) -> None:
         """Take in one event of the stream.
@@ -69,7 +76,8 @@ class LiveAnswer:
 
     def _show(self, text: str) -> None:
         if not self._structured:
-            self._reporter.partial(text)
+            self._reporter.partial(self._gap + text)
+            self._gap, self._shown = "", self._shown or text
             return
         self._json.append(text)
         if time.monotonic() - self._parsed_at >= _MIN_SECONDS_BETWEEN_PARSES:

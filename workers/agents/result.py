@@ -50,6 +50,6 @@ class AgentRunner(Protocol):
         """Run one attempt.
 
         Raises:
-            InputNeeded: the agent asks a person.
+            PauseNeeded: the agent asks a person, or calls other agents.
             TaskFailure: the attempt failed.
         """

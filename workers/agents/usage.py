@@ -1,4 +1,4 @@
-"""Turns what a model call reported into a row of the ledger and into `llm_metadata.usage`."""
+"""Turns what model calls reported into a row of the ledger and into `llm_metadata.usage`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from workers.ledger import UsageRow
 PRICE_VERSION = f"genai-prices/{genai_prices.__version__}"
 
 
+def has_price(provider: str, model: str) -> bool:
+    """Whether the price of a model is known."""
+    return _price(provider, model, RunUsage(input_tokens=1, output_tokens=1)) is not None
+
+
 def price_usage(provider: str, model: str, usage: RunUsage) -> tuple[UsageRow, list[str]]:
     """Return the ledger row for `usage` with its price in US dollars, and the warnings about it.
 
     A model whose price is not known keeps its tokens; its cost is None and a warning says so.
     """
     warnings = []
-    cost: float | None = None
     measured = usage.input_tokens > 0 or usage.output_tokens > 0
-    try:
-        price = genai_prices.calc_price(usage, model, provider_id=provider)
-        cost = float(price.total_price) if measured else None
-    except (LookupError, ValueError):
+    cost = _price(provider, model, usage)
+    if cost is None:
         warnings.append(f"No price is known for {provider} {model}: its cost is not counted.")
     if usage.unmeasured_requests or not measured:
         warnings.append("The provider did not report what the call used: the tokens are a lower bound.")
@@ -33,8 +35,8 @@ def price_usage(provider: str, model: str, usage: RunUsage) -> tuple[UsageRow, l
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cache_read_tokens,
-        cost=cost,
-        price_version=PRICE_VERSION if cost is not None else None,
+        cost=cost if measured else None,
+        price_version=PRICE_VERSION if measured and cost is not None else None,
     )
     return row, warnings
 
@@ -48,3 +50,11 @@ def usage_metadata(row: UsageRow) -> dict[str, Any]:
         "total_tokens": row.input_tokens + row.output_tokens,
         "cost": row.cost,
     }
+
+
+def _price(provider: str, model: str, usage: RunUsage) -> float | None:
+    """Return what `usage` costs in US dollars; None when no price is known, or the counts make no sense."""
+    try:
+        return float(genai_prices.calc_price(usage, model, provider_id=provider).total_price)
+    except (LookupError, ValueError):
+        return None
