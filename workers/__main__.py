@@ -15,7 +15,8 @@ from workers.agents.api import ApiAgents
 from workers.agents.context import ContextAgents
 from workers.agents.external import ExternalAgents
 from workers.agents.providers import Providers
-from workers.backend import connect
+from workers.backend import Backend, connect
+from workers.door import Door
 from workers.errors import BackendError, SettingsError
 from workers.handlers import build_handlers
 from workers.job import Handler
@@ -25,6 +26,7 @@ from workers.metrics_server import serve_metrics
 from workers.ports import ExchangeOptions
 from workers.settings import Settings, load_settings, read_environment
 from workers.wakeup import wake_up
+from workers.webhooks import Webhooks
 from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
 
 _EPILOG = """\
@@ -75,17 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
     async with AsyncExitStack() as stack:
-        providers = await stack.enter_async_context(Providers(settings.providers))
-        api = await stack.enter_async_context(ApiAgents())
-        offline_seconds = settings.offline_delay if settings.offline else None
-        handlers = build_handlers(
-            {
-                "context": ContextAgents(providers, offline_seconds=offline_seconds),
-                "api": api,
-                "external": ExternalAgents(),
-            }
-        )
-        methods = _methods(settings, handlers)
         backend = functools.partial(
             connect,
             settings.supabase_url,
@@ -93,6 +84,8 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             key_variable=settings.supabase_key_variable,
             timeout_seconds=settings.request_timeout,
         )
+        handlers = await _handlers(settings, stack, await stack.enter_async_context(backend()))
+        methods = _methods(settings, handlers)
         metrics = _metrics(settings)
         worker = Worker(
             _options(settings, methods), handlers, metrics.observing(backend) if metrics else backend, log, metrics
@@ -113,6 +106,22 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
         with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):
             await worker.run()
         log.info("stopped")
+
+
+async def _handlers(settings: Settings, stack: AsyncExitStack, database: Backend) -> dict[str, Handler]:
+    """Build what runs each method; `database` is a connection on the agents' loop, for their own calls."""
+    door = await stack.enter_async_context(Door())
+    providers = await stack.enter_async_context(Providers(settings.providers))
+    api = await stack.enter_async_context(ApiAgents())
+    offline_seconds = settings.offline_delay if settings.offline else None
+    handlers = build_handlers(
+        {
+            "context": ContextAgents(providers, offline_seconds=offline_seconds),
+            "api": api,
+            "external": ExternalAgents(),
+        }
+    )
+    return {**handlers, "deliver_webhook": Webhooks(door, database).deliver}
 
 
 def _metrics(settings: Settings) -> Metrics | None:

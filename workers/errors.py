@@ -49,6 +49,9 @@ ErrorCode = Literal[
     "response_too_large",
     "result_invalid",
     "timeout",
+    "webhook_failed",
+    "webhook_gone",
+    "webhook_unreachable",
 ]
 
 

@@ -7,6 +7,7 @@ create table public.task_methods (
   name text primary key,
   description text not null,
   needs_agent boolean not null default true,
+  is_internal boolean not null default false,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint name_is_snake_case check (name ~ '^[a-z][a-z0-9_]{0,62}$')
@@ -15,6 +16,8 @@ create trigger set_updated_at before update on public.task_methods
 for each row execute function public.set_updated_at();
 
 comment on table public.task_methods is 'What a task may ask for; each name has a handler in a worker. Operators add rows for handlers of their own.';
+comment on column public.task_methods.is_internal is
+  'True: only the database makes such tasks, by its triggers and functions. They are hidden from clients, and free of limits and budgets.';
 
 alter table public.task_methods enable row level security;
 revoke all on public.task_methods from anon, authenticated, service_role;
@@ -148,18 +151,29 @@ comment on function private.check_task_input(public.tasks) is 'Refuses an empty 
 revoke execute on function private.check_task_input(public.tasks) from public;
 grant execute on function private.check_task_input(public.tasks) to authenticated, service_role;
 
+create function private.method_is_internal(method text) returns boolean
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  return exists (select from public.task_methods m where m.name = method_is_internal.method and m.is_internal);
+end;
+$$;
+comment on function private.method_is_internal(text) is 'Whether only the database makes tasks of this method.';
+revoke execute on function private.method_is_internal(text) from public;
+grant execute on function private.method_is_internal(text) to authenticated, service_role;
+
 create function private.check_method(method text) returns void
 language plpgsql stable security invoker set search_path = ''
 as $$
 begin
-  if not exists (select from public.task_methods m where m.name = check_method.method) then
+  if not exists (select from public.task_methods m where m.name = check_method.method and not m.is_internal) then
     raise exception using errcode = '22023', message = 'unknown_method',
       detail = format('"%s" is not a method.', coalesce(check_method.method, '')),
-      hint = 'Use one of: ' || (select string_agg(m.name, ', ' order by m.name) from public.task_methods m) || '.';
+      hint = 'Use one of: ' || (select string_agg(m.name, ', ' order by m.name) from public.task_methods m where not m.is_internal) || '.';
   end if;
 end;
 $$;
-comment on function private.check_method(text) is 'Refuses a method that task_methods does not have, with 22023 unknown_method.';
+comment on function private.check_method(text) is 'Refuses a method that task_methods does not have, or that is the database''s own, with 22023 unknown_method.';
 revoke execute on function private.check_method(text) from public;
 grant execute on function private.check_method(text) to authenticated, service_role;
 
@@ -191,6 +205,10 @@ begin
       return new;
     end if;
   end if;
+  -- Made in one of our functions, in the middle of somebody else's statement; as a caller everybody is told that there is no such method.
+  if private.method_is_internal(new.method) and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
+    return new;
+  end if;
   perform private.require_own_user_id(new.user_id);
   perform private.check_task_input(new);
   perform private.check_method(new.method);
@@ -209,6 +227,7 @@ begin
     end if;
   end if;
   new.organization_slug := private.my_organization_or_default(coalesce(new.organization_slug, v_conversation.organization_slug));
+  perform private.check_budget(new.organization_slug);
   if new.parent_task_id is not null and not exists (
     select from public.tasks p where p.id = new.parent_task_id and p.organization_slug = new.organization_slug
   ) then
@@ -421,9 +440,12 @@ grant select, insert, update, delete on public.tasks to service_role;
 create policy "Users, participants and admins read tasks" on public.tasks
 for select to authenticated
 using (
-  organization_slug = any (array(select private.my_organizations('viewer')))
-  and (user_id = (select auth.uid()) or agent_conversation_id = any (array(select private.my_shared_conversations())))
-  or organization_slug = any (array(select private.my_organizations('admin')))
+  (
+    organization_slug = any (array(select private.my_organizations('viewer')))
+    and (user_id = (select auth.uid()) or agent_conversation_id = any (array(select private.my_shared_conversations())))
+    or organization_slug = any (array(select private.my_organizations('admin')))
+  )
+  and method <> all (array(select m.name from public.task_methods m where m.is_internal))
 );
 
 create policy "Members add tasks" on public.tasks
@@ -442,7 +464,10 @@ begin
   update public.tasks t set status = 'cancelled'
   where t.id in (
     select x.id from public.tasks x
-    where x.id in (select l.task_id from private.live_tasks l where l.user_id = old.user_id and l.organization_slug = old.organization_slug)
+    where x.id in (
+      select l.task_id from private.live_tasks l
+      where l.user_id = old.user_id and l.organization_slug = old.organization_slug and not private.method_is_internal(l.method)
+    )
     order by x.id
     for update
   ) and t.status in ('pending', 'in_progress', 'paused');

@@ -22,7 +22,7 @@ LAYERS = (
     {"lanes", "polls", "line"},
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
     {"ports", "job", "agents", "flights"},
-    {"handlers", "answers", "departure", "exchange", "metrics"},
+    {"handlers", "webhooks", "answers", "departure", "exchange", "metrics"},
     {"runner", "metrics_server"},
     {"worker"},
     {"__main__"},
