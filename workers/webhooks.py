@@ -111,8 +111,8 @@ async def _snippet(response: httpx.Response) -> str:
     """Return how the answer begins, as one printable line; as much as came of one that breaks off or never ends."""
     begun = b""
     try:
-        async with asyncio.timeout(2):
-            async for chunk in response.aiter_bytes(1024):
+        async with asyncio.timeout(1):
+            async for chunk in response.aiter_bytes():
                 begun += chunk
                 if len(begun) >= 4 * _SNIPPET:
                     break

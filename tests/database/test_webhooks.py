@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -20,7 +21,7 @@ def person(tenant: Tenant, role: str) -> Session:
     return tenant.owner if role == "owner" else tenant.join(role)
 
 
-def finish(tenant: Tenant, worker: Worker, **columns: object) -> str:
+def finish(tenant: Tenant, worker: Worker, **columns: Any) -> str:
     """Let a task be completed; return its id."""
     task_id = tenant.task(**columns)
     assert worker.complete(worker.claim_one(tenant, methods=["process"])) == "ok"
