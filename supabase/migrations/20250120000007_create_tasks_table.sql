@@ -445,7 +445,8 @@ using (
     and (user_id = (select auth.uid()) or agent_conversation_id = any (array(select private.my_shared_conversations())))
     or organization_slug = any (array(select private.my_organizations('admin')))
   )
-  and method <> all (array(select m.name from public.task_methods m where m.is_internal))
+  -- Written so that the planner, who cannot know what the list holds, does not take the rows that are left for few.
+  and case when method = any (array(select m.name from public.task_methods m where m.is_internal)) then false else true end
 );
 
 create policy "Members add tasks" on public.tasks
