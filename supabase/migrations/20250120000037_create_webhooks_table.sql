@@ -207,7 +207,7 @@ comment on function private.small_json(jsonb) is 'JSON of at most 8 KiB; null wh
 revoke execute on function private.small_json(jsonb) from public;
 
 create function private.queue_deliveries(ids uuid[]) returns void
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = on set enable_seqscan = off
 as $$
 declare
   v_now constant timestamptz := private.clock();
@@ -261,7 +261,7 @@ comment on function private.queue_deliveries(uuid[]) is 'Makes the tasks that se
 revoke execute on function private.queue_deliveries(uuid[]) from public;
 
 create function private.record_webhook_events(organizations text[], types text[], records jsonb[]) returns void
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = on set enable_seqscan = off
 as $$
 declare
   v_now constant timestamptz := private.clock();
@@ -298,7 +298,7 @@ comment on function private.record_webhook_events(text[], text[], jsonb[]) is
 revoke execute on function private.record_webhook_events(text[], text[], jsonb[]) from public;
 
 create function private.follow_delivery_tasks(ids uuid[], released uuid[]) returns void
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = on set enable_seqscan = off
 as $$
 declare
   v_now constant timestamptz := private.clock();
