@@ -177,6 +177,34 @@ comment on function private.check_method(text) is 'Refuses a method that task_me
 revoke execute on function private.check_method(text) from public;
 grant execute on function private.check_method(text) to authenticated, service_role;
 
+create table private.spent_budgets (
+  organization_slug text primary key references public.organizations (slug) on delete cascade,
+  until timestamptz not null
+);
+comment on table private.spent_budgets is 'Organizations of which nothing is claimed and no task is taken in, until the month ends.';
+revoke all on private.spent_budgets from anon, authenticated, service_role;
+grant select, insert, delete on private.spent_budgets to service_role;
+grant select on private.spent_budgets to authenticated; -- for private.check_budget; the schema is not exposed
+
+create function private.check_budget(organization_slug text) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_until timestamptz;
+begin
+  select s.until into v_until from private.spent_budgets s
+  where s.organization_slug = check_budget.organization_slug and s.until > private.clock();
+  if found then
+    raise exception using errcode = 'PT429', message = 'budget_spent',
+      detail = format('Organization "%s" has spent what it may this month; the next begins at %s.', organization_slug, to_char(v_until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
+      hint = format('Wait until %s, or have an admin raise settings.limits.max_monthly_cost (set_organization_limits).', to_char(v_until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
+  end if;
+end;
+$$;
+comment on function private.check_budget(text) is 'Raises PT429 budget_spent while the budget of the organization is spent. Called before a task is inserted, once for the rows of a statement that are alike.';
+revoke execute on function private.check_budget(text) from public;
+grant execute on function private.check_budget(text) to authenticated, service_role;
+
 create function private.prepare_task() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$

@@ -2,8 +2,8 @@
 -- it, nothing more of the organization is claimed (private.queue_is_paused) and no task is taken in (private.check_budget) until
 -- the month ends or the limit is raised; what runs goes on. Costs that are not known (null) count nothing.
 -- No claim and no insert adds anything up: reports leave a row in unfolded_costs, the reaper folds these into budgets once a
--- second, and whose budget is spent stands in spent_budgets, which is nearly always empty. So a stop comes up to about a second
--- after the report that used up the budget; raising the limit acts at once.
+-- second, and whose budget is spent stands in spent_budgets, which is nearly always empty (migration 7, with the tasks that it
+-- keeps out). So a stop comes up to about a second after the report that used up the budget; raising the limit acts at once.
 -- Lock order: organization, then its budget. Reports lock neither, and the reaper waits for no budget.
 
 create function private.budget_month() returns date
@@ -18,7 +18,7 @@ grant execute on function private.budget_month() to authenticated, service_role;
 create function private.end_of_month(month date) returns timestamptz
 language sql immutable set search_path = ''
 as $$
-  select (month + interval '1 month') at time zone 'UTC';
+  select (month::timestamp + interval '1 month') at time zone 'UTC';
 $$;
 comment on function private.end_of_month(date) is 'When the month that begins on this day ends (UTC).';
 revoke execute on function private.end_of_month(date) from public;
@@ -43,52 +43,25 @@ create table private.unfolded_costs (
   cost numeric not null
 );
 
-create table private.spent_budgets (
-  organization_slug text primary key references public.organizations (slug) on delete cascade,
-  until timestamptz not null
-);
-
 comment on table private.budgets is 'What organizations with a limit of cost have spent this month; others have no row.';
 comment on column private.budgets.recount_at is
   'When spent is to be read from the ledger once more: soon after a limit was first set, since reports that were under way then did not know of it.';
 comment on table private.unfolded_costs is 'Costs that are in the ledger and not yet in budgets; appended by reports, gone within a second.';
-comment on table private.spent_budgets is 'Organizations of which nothing is claimed and no task is taken in, until the month ends.';
 
-revoke all on private.budgets, private.unfolded_costs, private.spent_budgets from anon, authenticated, service_role;
+revoke all on private.budgets, private.unfolded_costs from anon, authenticated, service_role;
 grant select, update on private.budgets to service_role;
 grant select, insert, delete on private.unfolded_costs to service_role;
-grant select, insert, delete on private.spent_budgets to service_role;
-grant select on private.spent_budgets to authenticated; -- for private.check_budget; the schema is not exposed
 
 -- Organizations that go on are to be noticed at once.
 create trigger wake_workers after delete on private.spent_budgets
 for each statement execute function private.wake_workers();
-
-create function private.check_budget(organization_slug text) returns void
-language plpgsql stable security invoker set search_path = ''
-as $$
-declare
-  v_until timestamptz;
-begin
-  select s.until into v_until from private.spent_budgets s
-  where s.organization_slug = check_budget.organization_slug and s.until > private.clock();
-  if found then
-    raise exception using errcode = 'PT429', message = 'budget_spent',
-      detail = format('Organization "%s" has spent what it may this month; the next begins at %s.', organization_slug, to_char(v_until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
-      hint = format('Wait until %s, or have an admin raise settings.limits.max_monthly_cost (set_organization_limits).', to_char(v_until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
-  end if;
-end;
-$$;
-comment on function private.check_budget(text) is 'Raises PT429 budget_spent while the budget of the organization is spent. Called before a task is inserted, once for the rows of a statement that are alike.';
-revoke execute on function private.check_budget(text) from public;
-grant execute on function private.check_budget(text) to authenticated, service_role;
 
 create function private.ledger_cost(organization_slug text, month date) returns numeric
 language sql stable security invoker set search_path = ''
 as $$
   select coalesce(sum(u.cost), 0) from public.usage_events u
   where u.organization_slug = ledger_cost.organization_slug
-    and u.created_at >= ledger_cost.month at time zone 'UTC' and u.created_at < private.end_of_month(ledger_cost.month);
+    and u.created_at >= ledger_cost.month::timestamp at time zone 'UTC' and u.created_at < private.end_of_month(ledger_cost.month);
 $$;
 comment on function private.ledger_cost(text, date) is 'What an organization spent in a month, added up from the ledger: when a limit is set and when somebody asks, never for a claim.';
 revoke execute on function private.ledger_cost(text, date) from public;
@@ -187,6 +160,13 @@ for each row when (new.settings #> '{limits,max_monthly_cost}' is not null) exec
 create trigger follow_cost_limit after update of settings on public.organizations
 for each row when (new.settings #> '{limits,max_monthly_cost}' is distinct from old.settings #> '{limits,max_monthly_cost}')
 execute function private.follow_cost_limit();
+
+-- Organizations that had a limit before it was enforced.
+insert into private.budgets (organization_slug, max_monthly_cost, month, spent)
+select o.slug, (o.settings #>> '{limits,max_monthly_cost}')::numeric, private.budget_month(), private.ledger_cost(o.slug, private.budget_month())
+from public.organizations o
+where o.settings #> '{limits,max_monthly_cost}' is not null;
+select private.judge_budgets(array(select b.organization_slug from private.budgets b));
 
 -- For admins -----------------------------------------------------------------------------------------------------------
 

@@ -129,6 +129,14 @@ def test_a_limit_that_is_set_later_counts_what_was_spent_before(world: World, wo
     assert_stopped(tenant, worker)
 
 
+def test_months_are_those_of_utc_whatever_the_session_says(world: World) -> None:
+    for zone in ("UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"):
+        with world.admin.transaction(keep=False) as connection:
+            connection.execute("select set_config('timezone', %s, true)", [zone])
+            row = connection.execute("select private.end_of_month('2026-11-01') as at").fetchone()
+            assert row == {"at": datetime(2026, 12, 1, tzinfo=UTC)}
+
+
 def test_a_limit_of_nothing_stops_everything(tenant: Tenant, worker: Worker) -> None:
     limit(tenant, max_monthly_cost=0)
     assert_stopped(tenant, worker)

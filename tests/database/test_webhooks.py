@@ -264,6 +264,20 @@ def test_what_is_undone_is_no_event(tenant: Tenant, worker: Worker) -> None:
     assert hooks.deliveries(tenant) == []
 
 
+@pytest.mark.parametrize("table", ["organizations", "webhooks"])
+def test_a_report_does_not_wait_for_what_is_just_being_deleted(tenant: Tenant, worker: Worker, table: str) -> None:
+    hooks.add(tenant)
+    tenant.task()
+    lease = worker.claim_one(tenant)
+    query = f"select from public.{table} o where o::text like '%%' || %s || '%%' for update"
+    with tenant.world.admin.fresh() as deleter, deleter.transaction() as connection:
+        assert connection.execute(query, [tenant.slug]).rowcount == 1
+        with tenant.world.service.fresh() as session:
+            session.connection.execute("set statement_timeout = '5s'")
+            assert worker.on(session).complete(lease) == "ok"
+    assert hooks.deliveries(tenant) == []
+
+
 def test_a_task_cancelled_by_a_member_is_told_for_the_owner(tenant: Tenant) -> None:
     hooks.add(tenant)
     member = tenant.join("member")
