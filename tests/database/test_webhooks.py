@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
 
 from tests.database import webhook_kit as hooks
 from tests.database.kit import Row, Session, Tenant, Worker, World, in_parallel, item, refused
-from tests.database.pauses import QUESTION, reap
+from tests.database.pauses import QUESTION
 
 ROLES = ("viewer", "member", "developer", "admin", "owner")
 NOBODY = str(uuid.uuid4())
@@ -19,13 +18,6 @@ NOBODY = str(uuid.uuid4())
 
 def person(tenant: Tenant, role: str) -> Session:
     return tenant.owner if role == "owner" else tenant.join(role)
-
-
-def finish(tenant: Tenant, worker: Worker, **columns: Any) -> str:
-    """Let a task be completed; return its id."""
-    task_id = tenant.task(**columns)
-    assert worker.complete(worker.claim_one(tenant, methods=["process"])) == "ok"
-    return task_id
 
 
 # Who manages them -----------------------------------------------------------------------------------------------------
@@ -125,7 +117,7 @@ def test_a_secret_is_shown_once_and_never_again(world: World, tenant: Tenant) ->
 def test_both_secrets_sign_during_a_rotation_and_then_only_the_new_one(tenant: Tenant, worker: Worker) -> None:
     webhook = hooks.add(tenant)
     rotated = tenant.owner.call("rotate_webhook_secret", webhook_id=webhook["id"], overlap_seconds=3600)
-    finish(tenant, worker)
+    hooks.finish(tenant, worker)
     (lease,) = hooks.take(tenant, worker)
     key = {"delivery_id": str(hooks.lease_delivery(lease)), "lease_token": lease["lease_token"]}
     service = tenant.world.service
@@ -141,7 +133,7 @@ def test_both_secrets_sign_during_a_rotation_and_then_only_the_new_one(tenant: T
 def test_only_who_holds_the_task_of_a_delivery_reads_it(tenant: Tenant, worker: Worker) -> None:
     hooks.add(tenant)
     for _ in range(2):
-        finish(tenant, worker)
+        hooks.finish(tenant, worker)
     first, second = hooks.take(tenant, worker, 2)
     service = tenant.world.service
 
@@ -163,7 +155,7 @@ def test_only_who_holds_the_task_of_a_delivery_reads_it(tenant: Tenant, worker: 
 
 def test_the_ends_of_tasks_are_events(tenant: Tenant, worker: Worker) -> None:
     hooks.add(tenant)
-    task_id = finish(tenant, worker, prompt="p" * 2000, metadata={"order": 7})
+    task_id = hooks.finish(tenant, worker, prompt="p" * 2000, metadata={"order": 7})
     tenant.task()
     assert worker.fail(worker.claim_one(tenant, methods=["process"])) == "ok"
     tenant.task()
@@ -228,7 +220,7 @@ def test_each_webhook_is_told_what_it_wants(world: World, tenant: Tenant, worker
     tenant.owner.update("webhooks", {"id": off["id"]}, enabled=False)
     stranger = world.tenant()
     hooks.add(stranger)
-    finish(tenant, worker)
+    hooks.finish(tenant, worker)
     assert len(hooks.deliveries(tenant, wanted)) == 1
     assert hooks.deliveries(tenant, other) == hooks.deliveries(tenant, off) == hooks.deliveries(stranger) == []
 
@@ -303,9 +295,9 @@ def test_nobody_inserts_tasks_of_an_internal_method(world: World, tenant: Tenant
 
 def test_they_are_hidden_from_lists_and_make_no_events(tenant: Tenant, worker: Worker) -> None:
     hooks.add(tenant)
-    finish(tenant, worker)
+    hooks.finish(tenant, worker)
     hooks.answer(tenant, worker, 200)
-    finish(tenant, worker)
+    hooks.finish(tenant, worker)
     hooks.answer(tenant, worker, 500, retryable=False)
     assert [row["status"] for row in hooks.deliveries(tenant)] == ["delivered", "dead"]
     for query in (
@@ -320,7 +312,7 @@ def test_they_are_hidden_from_lists_and_make_no_events(tenant: Tenant, worker: W
 def test_they_are_free_of_the_limit_on_tasks_and_take_none_of_it(world: World, worker: Worker) -> None:
     tenant = world.tenant(max_concurrent_tasks=1)
     hooks.add(tenant)
-    finish(tenant, worker)
+    hooks.finish(tenant, worker)
     tenant.task()
     (running,) = worker.claim(tenant, methods=["process"])
     assert len(hooks.take(tenant, worker)) == 1
@@ -332,7 +324,7 @@ def test_they_are_free_of_the_limit_on_tasks_and_take_none_of_it(world: World, w
 def test_one_webhook_has_at_most_five_on_their_way(tenant: Tenant, worker: Worker) -> None:
     hooks.add(tenant)
     for _ in range(7):
-        finish(tenant, worker)
+        hooks.finish(tenant, worker)
     leases = hooks.take(tenant, worker, 10)
     assert len(leases) == 5
     assert worker.complete(leases[0], response_metadata={"status": 204}) == "ok"
@@ -342,9 +334,9 @@ def test_one_webhook_has_at_most_five_on_their_way(tenant: Tenant, worker: Worke
 def test_deliveries_outlive_the_membership_of_who_made_the_webhook(tenant: Tenant, worker: Worker) -> None:
     maker = tenant.join("admin")
     hooks.add(tenant, session=maker)
-    finish(tenant, worker)
+    hooks.finish(tenant, worker)
     tenant.owner.call("remove_member", organization_slug=tenant.slug, user_id=maker.id)
-    finish(tenant, worker)
+    hooks.finish(tenant, worker)
     assert {row["status"] for row in hooks.deliveries(tenant)} == {"pending"}
     users = [str(tenant.read(row["task_id"])["user_id"]) for row in hooks.deliveries(tenant)]
     assert users == [maker.id, tenant.owner.id]
@@ -355,141 +347,9 @@ def test_a_delivery_whose_user_is_deleted_is_dead_and_can_be_replayed(
 ) -> None:
     maker = tenant.join("admin")
     hooks.add(tenant, session=maker)
-    finish(tenant, worker)
+    hooks.finish(tenant, worker)
     world.admin.execute("delete from auth.users where id = %s", maker.id)
     row = hooks.delivery(tenant)
     assert (row["status"], row["task_id"]) == ("dead", None)
     tenant.owner.call("replay_webhook_delivery", delivery_id=str(row["id"]))
     assert hooks.answer(tenant, worker, 200)["status"] == "delivered"
-
-
-# How a delivery follows its task --------------------------------------------------------------------------------------
-
-
-def test_a_delivery_says_how_its_last_attempt_went(tenant: Tenant, worker: Worker) -> None:
-    hooks.add(tenant)
-    finish(tenant, worker)
-    row = hooks.answer(tenant, worker, 503, retry_after=7200)
-    assert (row["status"], row["attempts"], row["last_response_code"]) == ("failed", 1, 503)
-    assert row["last_error"] == "webhook_failed: No."
-    assert row["next_attempt_at"] == tenant.read(row["task_id"])["scheduled_at"]
-    hooks.due(tenant)
-    (lease,) = hooks.take(tenant, worker)
-    assert worker.report("release_tasks", item(lease)) == ["ok"]
-    assert hooks.delivery(tenant)["attempts"] == 1
-    row = hooks.answer(tenant, worker, 200)
-    assert (row["status"], row["attempts"], row["last_response_code"], row["last_error"]) == ("delivered", 2, 200, None)
-    assert row["completed_at"]
-
-
-def test_after_the_last_attempt_it_is_dead_and_a_replay_gives_it_all_attempts(tenant: Tenant, worker: Worker) -> None:
-    hooks.add(tenant)
-    finish(tenant, worker)
-    first = hooks.delivery(tenant)
-    for _ in range(8):
-        hooks.due(tenant)
-        row = hooks.answer(tenant, worker, 500)
-    assert (row["status"], row["attempts"], row["next_attempt_at"]) == ("dead", 8, None)
-    assert hooks.take(tenant, worker) == []
-    in_parallel([tenant.owner] * 3, lambda session: session.call("replay_webhook_delivery", delivery_id=str(row["id"])))
-    again = hooks.delivery(tenant)
-    assert (again["id"], again["payload"], again["status"]) == (first["id"], first["payload"], "pending")
-    assert hooks.answer(tenant, worker, 500)["status"] == "failed"
-    tenant.owner.call("replay_webhook_delivery", delivery_id=str(row["id"]))  # one that waits is tried at once
-    assert hooks.answer(tenant, worker, 200)["attempts"] == 10
-    assert hooks.take(tenant, worker) == []
-
-
-def test_a_redriven_or_cancelled_task_takes_its_delivery_along(tenant: Tenant, worker: Worker) -> None:
-    hooks.add(tenant)
-    finish(tenant, worker)
-    assert hooks.answer(tenant, worker, 500, retryable=False)["status"] == "dead"
-    assert tenant.owner.call("redrive_tasks", organization_slug=tenant.slug)["redriven"] == 1
-    assert hooks.delivery(tenant)["status"] == "failed"
-    tenant.owner.call("cancel_tasks", organization_slug=tenant.slug, method="deliver_webhook")
-    assert hooks.delivery(tenant)["status"] == "dead"
-    assert hooks.delivery(tenant)["last_error"].startswith("cancelled: ")
-
-
-def test_a_receiver_that_is_gone_is_disabled_at_once(tenant: Tenant, worker: Worker) -> None:
-    webhook = hooks.add(tenant)
-    finish(tenant, worker)
-    assert hooks.answer(tenant, worker, 410, retryable=False)["status"] == "dead"
-    row = hooks.read(tenant, webhook)
-    assert (row["enabled"], row["disabled_reason"]) == (False, "The receiver answered 410 Gone.")
-    finish(tenant, worker)
-    assert len(hooks.deliveries(tenant)) == 1
-    for function, key in (("send_test_webhook", "webhook_id"), ("replay_webhook_delivery", "delivery_id")):
-        target = webhook["id"] if key == "webhook_id" else str(hooks.delivery(tenant)["id"])
-        with refused("PT409", "webhook_disabled"):
-            tenant.owner.call(function, **{key: target})
-    tenant.owner.update("webhooks", {"id": webhook["id"]}, enabled=True)
-    row = hooks.read(tenant, webhook)
-    assert (row["disabled_reason"], row["failing_since"]) == (None, None)
-
-
-def test_a_receiver_that_fails_for_three_days_is_disabled(tenant: Tenant, worker: Worker) -> None:
-    webhook = hooks.add(tenant)
-    finish(tenant, worker)
-    hooks.answer(tenant, worker, 500)
-    assert hooks.read(tenant, webhook)["failing_since"]
-    hooks.due(tenant)
-    hooks.answer(tenant, worker, 200)
-    assert hooks.read(tenant, webhook)["failing_since"] is None
-    finish(tenant, worker)
-    hooks.answer(tenant, worker, 500)
-    tenant.world.admin.execute("update public.webhooks set failing_since = now() - interval '73 hours'")
-    hooks.due(tenant)
-    hooks.answer(tenant, worker, 500)
-    row = hooks.read(tenant, webhook)
-    assert (row["enabled"], row["disabled_reason"]) == (False, "Nothing was delivered for three days.")
-
-
-def test_what_is_left_when_a_webhook_is_disabled_is_dead_once_it_is_looked_at(tenant: Tenant, worker: Worker) -> None:
-    webhook = hooks.add(tenant)
-    finish(tenant, worker)
-    tenant.owner.update("webhooks", {"id": webhook["id"]}, enabled=False)
-    (lease,) = hooks.take(tenant, worker)
-    assert worker.complete(lease) == "ok"
-    row = hooks.delivery(tenant)
-    assert (row["status"], row["last_error"].split(":")[0]) == ("dead", "webhook_disabled")
-
-
-def test_a_lost_worker_leaves_the_delivery_to_the_next(tenant: Tenant, worker: Worker) -> None:
-    hooks.add(tenant)
-    finish(tenant, worker)
-    (lease,) = hooks.take(tenant, worker)
-    task_id = lease["task"]["id"]
-    tenant.world.admin.execute(
-        "update public.tasks set lease_expires_at = now() - interval '1 second' where id = %s", task_id
-    )
-    reap(worker)
-    assert hooks.delivery(tenant)["last_error"].startswith("worker_lost")
-    assert worker.complete(lease, response_metadata={"status": 200}) == "lost"
-    assert hooks.answer(tenant, worker, 200)["status"] == "delivered"
-
-
-def test_deleting_a_webhook_takes_its_deliveries_and_its_tasks_end(tenant: Tenant, worker: Worker) -> None:
-    webhook = hooks.add(tenant)
-    finish(tenant, worker)
-    (lease,) = hooks.take(tenant, worker)
-    tenant.owner.execute("delete from public.webhooks where id = %s", webhook["id"])
-    assert hooks.deliveries(tenant) == []
-    assert worker.complete(lease) == "ok"
-
-
-def test_tasks_of_deliveries_go_after_ten_minutes_and_deliveries_after_thirty_days(
-    tenant: Tenant, worker: Worker
-) -> None:
-    hooks.add(tenant)
-    finish(tenant, worker)
-    task_id = hooks.answer(tenant, worker, 200)["task_id"]
-    finish(tenant, worker)
-    service = tenant.world.service
-    service.at("9 minutes").execute("select private.purge_webhook_deliveries()")
-    assert tenant.world.admin.rows("select from public.tasks where id = %s", task_id)
-    service.at("11 minutes").execute("select private.purge_webhook_deliveries()")
-    assert tenant.world.admin.rows("select from public.tasks where id = %s", task_id) == []
-    assert [row["status"] for row in hooks.deliveries(tenant)] == ["delivered", "pending"]
-    service.at("31 days").execute("select private.purge_webhook_deliveries()")
-    assert [row["status"] for row in hooks.deliveries(tenant)] == ["pending"]

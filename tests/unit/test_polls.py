@@ -49,16 +49,7 @@ def test_no_other_poll_is_due_while_one_is_under_way(polls: Polls, clock: Clock)
 
 @pytest.mark.parametrize(
     ("tasks", "next_poll_ms", "seconds"),
-    [
-        (0, 60_000, 2.0),
-        (0, 2000, 2.0),
-        (0, 300, 0.3),
-        (3, 60_000, 0.05),
-        (3, 10, 0.01),
-        (3, 0, 0.0),
-        (5, 60_000, 0.0),
-        (0, -5, 0.0),
-    ],
+    [(0, 60_000, 2.0), (0, 2000, 2.0), (0, 300, 0.3), (3, 60_000, 0.05), (3, 10, 0.01), (3, 0, 0.0), (5, 60_000, 0.0), (0, -5, 0.0)],
 )
 def test_the_next_poll_is_as_told_and_never_later_than_the_interval(
     polls: Polls, clock: Clock, tasks: int, next_poll_ms: int, seconds: float
