@@ -15,6 +15,7 @@ from workers.handlers import build_handlers
 from workers.job import Handler
 from workers.secrets import Secrets
 from workers.settings import Settings
+from workers.webhooks import Webhooks
 
 
 async def assemble(
@@ -27,10 +28,10 @@ async def assemble(
     door = await stack.enter_async_context(Door(allow_private=settings.allow_private_hosts))
     providers = await stack.enter_async_context(Providers(settings.providers, secrets=secrets))
     url = settings.supabase_public_url or settings.supabase_url
-    webhooks = await stack.enter_async_context(StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key))
-    api = await stack.enter_async_context(ApiAgents(door, secrets, webhooks))
+    jobs = await stack.enter_async_context(StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key))
+    api = await stack.enter_async_context(ApiAgents(door, secrets, jobs))
     offline_seconds = settings.offline_delay if settings.offline else None
-    return build_handlers(
+    handlers = build_handlers(
         {
             "context": ContextAgents(
                 providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds
@@ -39,3 +40,4 @@ async def assemble(
             "external": ExternalAgents(door, secrets, database),
         }
     )
+    return {**handlers, "deliver_webhook": Webhooks(door, database).deliver}

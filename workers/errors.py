@@ -71,6 +71,9 @@ ErrorCode = Literal[
     "timeout",
     "too_many_redirects",
     "url_invalid",
+    "webhook_failed",
+    "webhook_gone",
+    "webhook_unreachable",
 ]
 
 

@@ -277,7 +277,7 @@ comment on table public.organizations is 'Tenants. Everything of a tenant carrie
 comment on column public.organizations.slug is 'Human-readable key, e.g. acme-corp. Never changes.';
 comment on column public.organizations.id is 'Stable uuid for systems that want one.';
 comment on column public.organizations.settings is
-  'theme, features[], preferences, limits {max_agents, max_conversations, max_concurrent_tasks, max_monthly_cost}, network {allowed_hosts: the only hosts that agents may call, e.g. ["api.acme.com", "*.acme.com"]}. A missing limit means none; over a limit is PT429. Admins set limits (set_organization_limits); max_monthly_cost is kept but not enforced yet.';
+  'theme, features[], preferences, limits {max_agents, max_conversations, max_concurrent_tasks, max_monthly_cost}, network {allowed_hosts: the only hosts that agents may call, e.g. ["api.acme.com", "*.acme.com"]}. A missing limit means none; over a limit is PT429. max_monthly_cost is in US dollars for each calendar month (UTC). Admins set limits (set_organization_limits).';
 comment on column public.organizations.subscription_info is 'plan, status, currentPeriodStart, currentPeriodEnd, cancelAtPeriodEnd; written by the platform.';
 comment on column public.organizations.is_active is 'False: members see and do nothing there, and no task of it is claimed.';
 

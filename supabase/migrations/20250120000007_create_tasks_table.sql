@@ -7,6 +7,7 @@ create table public.task_methods (
   name text primary key,
   description text not null,
   needs_agent boolean not null default true,
+  is_internal boolean not null default false,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint name_is_snake_case check (name ~ '^[a-z][a-z0-9_]{0,62}$')
@@ -15,6 +16,8 @@ create trigger set_updated_at before update on public.task_methods
 for each row execute function public.set_updated_at();
 
 comment on table public.task_methods is 'What a task may ask for; each name has a handler in a worker. Operators add rows for handlers of their own.';
+comment on column public.task_methods.is_internal is
+  'True: only the database makes such tasks, by its triggers and functions. They are hidden from clients, and free of limits and budgets.';
 
 alter table public.task_methods enable row level security;
 revoke all on public.task_methods from anon, authenticated, service_role;
@@ -148,20 +151,59 @@ comment on function private.check_task_input(public.tasks) is 'Refuses an empty 
 revoke execute on function private.check_task_input(public.tasks) from public;
 grant execute on function private.check_task_input(public.tasks) to authenticated, service_role;
 
+create function private.method_is_internal(method text) returns boolean
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  return exists (select from public.task_methods m where m.name = method_is_internal.method and m.is_internal);
+end;
+$$;
+comment on function private.method_is_internal(text) is 'Whether only the database makes tasks of this method.';
+revoke execute on function private.method_is_internal(text) from public;
+grant execute on function private.method_is_internal(text) to authenticated, service_role;
+
 create function private.check_method(method text) returns void
 language plpgsql stable security invoker set search_path = ''
 as $$
 begin
-  if not exists (select from public.task_methods m where m.name = check_method.method) then
+  if not exists (select from public.task_methods m where m.name = check_method.method and not m.is_internal) then
     raise exception using errcode = '22023', message = 'unknown_method',
       detail = format('"%s" is not a method.', coalesce(check_method.method, '')),
-      hint = 'Use one of: ' || (select string_agg(m.name, ', ' order by m.name) from public.task_methods m) || '.';
+      hint = 'Use one of: ' || (select string_agg(m.name, ', ' order by m.name) from public.task_methods m where not m.is_internal) || '.';
   end if;
 end;
 $$;
-comment on function private.check_method(text) is 'Refuses a method that task_methods does not have, with 22023 unknown_method.';
+comment on function private.check_method(text) is 'Refuses a method that task_methods does not have, or that is the database''s own, with 22023 unknown_method.';
 revoke execute on function private.check_method(text) from public;
 grant execute on function private.check_method(text) to authenticated, service_role;
+
+create table private.spent_budgets (
+  organization_slug text primary key references public.organizations (slug) on delete cascade,
+  until timestamptz not null
+);
+comment on table private.spent_budgets is 'Organizations of which nothing is claimed and no task is taken in, until the month ends.';
+revoke all on private.spent_budgets from anon, authenticated, service_role;
+grant select, insert, delete on private.spent_budgets to service_role;
+grant select on private.spent_budgets to authenticated; -- for private.check_budget; the schema is not exposed
+
+create function private.check_budget(organization_slug text) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_until timestamptz;
+begin
+  select s.until into v_until from private.spent_budgets s
+  where s.organization_slug = check_budget.organization_slug and s.until > private.clock();
+  if found then
+    raise exception using errcode = 'PT429', message = 'budget_spent',
+      detail = format('Organization "%s" has spent what it may this month; the next begins at %s.', organization_slug, to_char(v_until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
+      hint = format('Wait until %s, or have an admin raise settings.limits.max_monthly_cost (set_organization_limits).', to_char(v_until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
+  end if;
+end;
+$$;
+comment on function private.check_budget(text) is 'Raises PT429 budget_spent while the budget of the organization is spent. Called before a task is inserted, once for the rows of a statement that are alike.';
+revoke execute on function private.check_budget(text) from public;
+grant execute on function private.check_budget(text) to authenticated, service_role;
 
 create function private.prepare_task() returns trigger
 language plpgsql volatile security invoker set search_path = ''
@@ -191,6 +233,10 @@ begin
       return new;
     end if;
   end if;
+  -- Made in one of our functions, in the middle of somebody else's statement; as a caller everybody is told that there is no such method.
+  if private.method_is_internal(new.method) and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
+    return new;
+  end if;
   perform private.require_own_user_id(new.user_id);
   perform private.check_task_input(new);
   perform private.check_method(new.method);
@@ -209,6 +255,7 @@ begin
     end if;
   end if;
   new.organization_slug := private.my_organization_or_default(coalesce(new.organization_slug, v_conversation.organization_slug));
+  perform private.check_budget(new.organization_slug);
   if new.parent_task_id is not null and not exists (
     select from public.tasks p where p.id = new.parent_task_id and p.organization_slug = new.organization_slug
   ) then
@@ -420,9 +467,13 @@ grant select, insert, update, delete on public.tasks to service_role;
 create policy "Users, participants and admins read tasks" on public.tasks
 for select to authenticated
 using (
-  organization_slug = any (array(select private.my_organizations('viewer')))
-  and (user_id = (select auth.uid()) or agent_conversation_id = any (array(select private.my_shared_conversations())))
-  or organization_slug = any (array(select private.my_organizations('admin')))
+  (
+    organization_slug = any (array(select private.my_organizations('viewer')))
+    and (user_id = (select auth.uid()) or agent_conversation_id = any (array(select private.my_shared_conversations())))
+    or organization_slug = any (array(select private.my_organizations('admin')))
+  )
+  -- Written so that the planner, who cannot know what the list holds, does not take the rows that are left for few.
+  and case when method = any (array(select m.name from public.task_methods m where m.is_internal)) then false else true end
 );
 
 create policy "Members add tasks" on public.tasks
@@ -441,7 +492,10 @@ begin
   update public.tasks t set status = 'cancelled'
   where t.id in (
     select x.id from public.tasks x
-    where x.id in (select l.task_id from private.live_tasks l where l.user_id = old.user_id and l.organization_slug = old.organization_slug)
+    where x.id in (
+      select l.task_id from private.live_tasks l
+      where l.user_id = old.user_id and l.organization_slug = old.organization_slug and not private.method_is_internal(l.method)
+    )
     order by x.id
     for update
   ) and t.status in ('pending', 'in_progress', 'paused');

@@ -94,7 +94,14 @@ begin
       provider text, model text, input_tokens bigint, output_tokens bigint, cached_tokens bigint, cost numeric, price_version text
     )
     where i.usage <> 'null'
-    returning run_id, input_tokens, output_tokens, cost
+    returning organization_slug, run_id, input_tokens, output_tokens, cost
+  ),
+  charged as (
+    -- Only where a budget is set, and a row of its own, so that nobody waits; private.fold_costs adds them up.
+    insert into private.unfolded_costs (organization_slug, month, cost)
+    select s.organization_slug, private.budget_month(), s.cost
+    from (select w.organization_slug, sum(w.cost) as cost from written w where w.cost > 0 group by w.organization_slug) s
+    where (select b.organization_slug from private.budgets b where b.organization_slug = s.organization_slug) is not null
   )
   update public.runs r
   set total_tokens = r.total_tokens + s.tokens, total_cost = r.total_cost + s.cost
@@ -105,6 +112,6 @@ begin
 end;
 $$;
 comment on function private.record_usage(jsonb) is
-  'Writes the usage of report items [{lease_token, usage: [{provider, model, input_tokens, output_tokens, cached_tokens?, cost, price_version?}]}] to the ledger and the runs'' totals.';
+  'Writes the usage of report items [{lease_token, usage: [{provider, model, input_tokens, output_tokens, cached_tokens?, cost, price_version?}]}] to the ledger, the runs'' totals and the budgets.';
 revoke execute on function private.record_usage(jsonb) from public;
 grant execute on function private.record_usage(jsonb) to service_role;

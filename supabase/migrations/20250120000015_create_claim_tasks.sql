@@ -620,10 +620,12 @@ begin
   return exists (select from public.queue_pauses p where p.organization_slug = queue_is_paused.organization_slug and p.method is null)
     or exists (select from public.queue_pauses p where p.organization_slug = queue_is_paused.organization_slug and p.method = queue_is_paused.method)
     or exists (select from public.queue_pauses p where p.organization_slug is null and p.method is null)
-    or exists (select from public.queue_pauses p where p.organization_slug is null and p.method = queue_is_paused.method);
+    or exists (select from public.queue_pauses p where p.organization_slug is null and p.method = queue_is_paused.method)
+    or exists (select from private.spent_budgets s where s.organization_slug = queue_is_paused.organization_slug and s.until > private.clock())
+    and not private.method_is_internal(queue_is_paused.method);
 end;
 $$;
-comment on function private.queue_is_paused(text, text) is 'Whether somebody has paused the method, in this organization or in all (queue_pauses).';
+comment on function private.queue_is_paused(text, text) is 'Whether nothing of this queue is claimed: somebody has paused the method, in this organization or in all (queue_pauses), or the organization''s budget of the month is spent.';
 revoke execute on function private.queue_is_paused(text, text) from public;
 grant execute on function private.queue_is_paused(text, text) to service_role;
 
@@ -631,10 +633,10 @@ create function private.queues_are_paused() returns boolean
 language plpgsql stable security invoker set search_path = ''
 as $$
 begin
-  return exists (select from public.queue_pauses);
+  return exists (select from public.queue_pauses) or exists (select from private.spent_budgets);
 end;
 $$;
-comment on function private.queues_are_paused() is 'Whether any queue is paused; where none is, nobody need ask for each.';
+comment on function private.queues_are_paused() is 'Whether any queue is paused, or any budget spent; where none is, nobody need ask for each.';
 revoke execute on function private.queues_are_paused() from public;
 grant execute on function private.queues_are_paused() to service_role;
 
@@ -689,7 +691,11 @@ begin
     ) f on true
     where to_organization is null or (h.organization_slug, h.method) < (to_organization, to_method)
   )
-  select h.organization_slug, h.method, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric, h.floored
+  select h.organization_slug, h.method,
+    case
+      when o.settings #>> '{limits,max_concurrent_tasks}' is not null and not private.method_is_internal(h.method)
+        then (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
+    end, h.floored
   from heads h
   join public.organizations o on o.slug = h.organization_slug and o.is_active
   where not h.is_start and (walk_queues.methods is null or h.method = any (walk_queues.methods))
@@ -698,7 +704,11 @@ begin
     -- An organization without room is passed over here, so that it takes no place of others; it is counted exactly later.
     and (
       o.settings #>> '{limits,max_concurrent_tasks}' is null
-      or (select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = o.slug) + 1
+      or private.method_is_internal(h.method)
+      or (
+        select count(*) from private.live_tasks r
+        where r.state = 'running' and r.organization_slug = o.slug and r.method <> all (array(select m.name from public.task_methods m where m.is_internal))
+      ) + 1
         <= (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
     )
     and (not h.floored or exists (select from private.floored_tasks(h.organization_slug, h.method, '{}', 1)))
@@ -722,7 +732,7 @@ begin
   if organizations is not null then
     v_floored := exists (select from private.queue_floors);
     return query
-    select o.slug, m.name, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric, floors.any
+    select o.slug, m.name, case when not m.is_internal then (o.settings #>> '{limits,max_concurrent_tasks}')::numeric end, floors.any
     from public.organizations o
     cross join public.task_methods m
     cross join lateral (
@@ -933,7 +943,8 @@ begin
       select case
         when q.concurrency is null then 100000
         when q.slug = any (v_locked) then floor(least(q.concurrency, 100000)) - (
-          select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = q.slug
+          select count(*) from private.live_tasks r
+          where r.state = 'running' and r.organization_slug = q.slug and r.method <> all (array(select m.name from public.task_methods m where m.is_internal))
         )
         else 0
       end

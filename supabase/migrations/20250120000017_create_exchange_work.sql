@@ -197,11 +197,13 @@ begin
   perform private.expire_input_requests();
   perform private.settle_forgotten_calls();
   perform private.wake_forgotten_tasks();
+  perform private.fold_costs();
+  perform private.purge_webhook_deliveries();
   return true;
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, budgets, old deliveries of webhooks, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 

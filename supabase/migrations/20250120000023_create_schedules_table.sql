@@ -109,6 +109,9 @@ begin
     raise exception using errcode = '22023', message = 'unknown_time_zone',
       detail = format('"%s" is not a time zone.', new.time_zone), hint = 'Use an IANA name, e.g. Europe/Vienna.';
   end if;
+  if v_is_new or new.method <> old.method then
+    perform private.check_method(new.method);
+  end if;
   if v_is_new or new.cron <> old.cron then
     perform private.check_cron(new.cron);
   end if;

@@ -30,15 +30,15 @@ as $$
       and exists (select from public.conversation_participants p where p.conversation_id = c.id and p.user_id is not null)
   ) r
   join private.active_members m on m.organization_slug = t.organization_slug and m.user_id = r.user_id
-  where t.id = any (task_ids)
+  where t.id = any (task_ids) and not private.method_is_internal(t.method)
   union all
   select t.id, 'organization:' || o.slug, false
   from public.tasks t
   join public.organizations o on o.slug = t.organization_slug and o.is_active
-  where t.id = any (task_ids);
+  where t.id = any (task_ids) and not private.method_is_internal(t.method);
 $$;
 comment on function private.task_topics(uuid[]) is
-  'Where changes of these tasks and of what hangs on them are broadcast: to everybody who may read the task, and to the organization''s admins.';
+  'Where changes of these tasks and of what hangs on them are broadcast: to everybody who may read the task, and to the organization''s admins; not those of the database''s own tasks.';
 revoke execute on function private.task_topics(uuid[]) from public;
 
 create function private.conversation_topics(conversation_ids uuid[]) returns table (conversation_id uuid, topic text)

@@ -287,6 +287,19 @@ KINDS: dict[str, Kind] = {
         in_organization(lambda: {"actor_role": "r", "action": "insert", "table_name": "t", "row_key": "k"}),
         sets("row_key"),
     ),
+    "webhooks": Kind(
+        in_organization(lambda: {"url": "https://example.com/hook", "events": ["project.*"], "enabled": False}),
+        sets("description"),
+    ),
+    "webhook_deliveries": Kind(
+        lambda scene, _: {
+            "webhook_id": scene.row("webhooks", "organization")["id"],
+            "organization_slug": scene.slug,
+            "event_type": "webhook.test",
+            "payload": {},
+        },
+        sets("last_error"),
+    ),
     "task_methods": Kind(
         lambda *_: {"name": unique("method").replace("-", "_"), "description": "d"}, sets("description"), key=("name",)
     ),

@@ -29,6 +29,7 @@ NEVER_WRITTEN = {
     "schedules": "id user_id next_run_at held_until last_run_at last_task_id last_error last_error_at"
     " created_at updated_at",
     "projects": "status current_step_id error_details hierarchy_level subproject_count created_at updated_at",
+    "webhooks": "id organization_slug disabled_reason failing_since created_by created_at updated_at",
     "workflows": "id created_by created_at updated_at",
     "workflow_executions": "id organization_slug agent_slug created_by status status_message started_at completed_at"
     " paused_at resumed_at execution_logs error_message error_code retry_count resource_usage performance_metrics"
@@ -59,6 +60,7 @@ NEVER_WRITTEN = {
         "task_methods",
         "messages",
         "deliverable_versions",
+        "webhook_deliveries",
         "workers",
     ],
     "*",
@@ -77,12 +79,14 @@ NAMED_INDEXES = {
 MEMBER_RPCS = {
     "accept_invitation": {"authenticated"},
     "agent_card": {"authenticated", "service_role"},
+    "budget_status": {"authenticated", "service_role"},
     "cancel_task": {"authenticated", "service_role"},
     "cancel_tasks": {"authenticated", "service_role"},
     "create_deliverable_version": {"authenticated", "service_role"},
     "create_invitation": {"authenticated", "service_role"},
     "create_organization": {"authenticated"},
     "delete_organization_secret": {"authenticated", "service_role"},
+    "create_webhook": {"authenticated", "service_role"},
     "enqueue_tasks": {"authenticated", "service_role"},
     "leave_organization": {"authenticated"},
     "organization_active_tasks": {"authenticated", "service_role"},
@@ -91,11 +95,14 @@ MEMBER_RPCS = {
     "pause_queue": {"authenticated", "service_role"},
     "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
+    "replay_webhook_delivery": {"authenticated", "service_role"},
     "respond_to_input_request": {"authenticated", "service_role"},
     "restore_agent_version": {"authenticated", "service_role"},
     "resume_queue": {"authenticated", "service_role"},
     "retry_task": {"authenticated", "service_role"},
+    "rotate_webhook_secret": {"authenticated", "service_role"},
     "run_schedule": {"authenticated", "service_role"},
+    "send_test_webhook": {"authenticated", "service_role"},
     "set_current_deliverable_version": {"authenticated", "service_role"},
     "set_git_credential": {"authenticated", "service_role"},
     "set_member_role": {"authenticated", "service_role"},
@@ -123,6 +130,7 @@ WORKER_RPCS = {
         "read_ciphertexts",
         "read_git_credential",
         "read_organization_secrets",
+        "read_webhook_delivery",
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",
@@ -274,6 +282,7 @@ def test_tables_without_a_client_right_to_delete_keep_it(scene: World) -> None:
         "schedules",
         "task_assignments",
         "task_comments",
+        "webhooks",
         "workflows",
     }
 

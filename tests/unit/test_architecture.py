@@ -23,7 +23,7 @@ LAYERS = (
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
     {"door", "secrets"},
     {"ports", "job", "agents", "flights"},
-    {"handlers", "assembly", "answers", "departure", "exchange", "metrics"},
+    {"handlers", "assembly", "webhooks", "answers", "departure", "exchange", "metrics"},
     {"runner", "metrics_server"},
     {"worker", "secret_commands"},
     {"__main__"},
