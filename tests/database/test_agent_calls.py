@@ -327,9 +327,7 @@ def test_a_call_whose_worker_is_lost_is_made_by_another(tenant: Tenant, worker: 
     task_id, (lease,) = waiting(tenant, worker)
     query = "update public.tasks set lease_expires_at = now() - interval '1 second' where id = %s"
     tenant.world.admin.execute(query, lease["task"]["id"])
-    tenant.world.admin.execute(
-        "update private.live_tasks set look_at = now() where task_id = %s", lease["task"]["id"]
-    )
+    tenant.world.admin.execute("update private.live_tasks set look_at = now() where task_id = %s", lease["task"]["id"])
     settle(worker)
     again = worker.claim_one(tenant)
     assert (again["task"]["id"], again["attempt"], again["call_stack"]) == (lease["task"]["id"], 2, [tenant.agent])
