@@ -23,7 +23,7 @@ LAYERS = (
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
     {"ports", "job", "agents", "flights"},
     {"handlers", "answers", "departure", "exchange", "metrics"},
-    {"runner", "metrics_server"},
+    {"runner", "metrics_server", "a2a"},
     {"worker"},
     {"__main__"},
 )
@@ -85,6 +85,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("cronsim", {"cron", "schedules"}),
         ("dotenv", {"settings"}),
         ("psycopg", {"wakeup"}),
+        ("starlette", {"a2a"}),
+        ("uvicorn", {"a2a"}),
         ("prometheus_client", {"metrics", "metrics_server"}),
     ],
 )
