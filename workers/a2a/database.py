@@ -63,12 +63,12 @@ class Database:
         found: list[Row] = (await self._send(who, "GET", table, query=query)).json()
         return found
 
-    async def page(self, who: Identity, table: str, query: Mapping[str, str]) -> tuple[list[Row], int]:
-        """Return the rows that a query finds, and how many there are without its limit (an estimate when many)."""
-        answer = await self._send(who, "GET", table, query=query, prefer="count=estimated")
+    async def count(self, who: Identity, table: str, query: Mapping[str, str]) -> int:
+        """Return how many rows a query finds; an estimate where there are many."""
+        asked = {**query, "select": "id", "limit": "1"}
+        answer = await self._send(who, "GET", table, query=asked, prefer="count=estimated")
         total = answer.headers.get("content-range", "").rpartition("/")[2]
-        rows: list[Row] = answer.json()
-        return rows, int(total) if total.isdecimal() else len(rows)
+        return int(total) if total.isdecimal() else 0
 
     async def call(self, who: Identity, function: str, arguments: Row) -> Any:
         """Call a function and return its answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -129,13 +130,17 @@ class Inbox:
         size = wanted.page_size if wanted.HasField("page_size") else _PAGE
         if not 1 <= size <= _LARGEST_PAGE:
             raise invalid("pageSize", f"is {size}.", f"Send 1 to {_LARGEST_PAGE}.")
-        query = {**(ONE_TASK if wanted.include_artifacts else TASKS_WITHOUT_RESULTS), **_of(caller), **_filters(wanted)}
-        # Named, so that the index of a user's tasks is walked.
-        query |= {"user_id": f"eq.{caller.user_id}", "order": "created_at.desc,id.desc", "limit": str(size + 1)}
+        # The user is named, so that the index of a user's tasks is walked.
+        asked = {**_of(caller), "user_id": f"eq.{caller.user_id}", **_filters(wanted)}
+        page = {**asked, **(ONE_TASK if wanted.include_artifacts else TASKS_WITHOUT_RESULTS)}
+        page |= {"order": "created_at.desc,id.desc", "limit": str(size + 1)}
         if wanted.page_token:
             created, task_id = _place(wanted.page_token)
-            query["or"] = f'(created_at.lt."{created}",and(created_at.eq."{created}",id.lt.{task_id}))'
-        rows, total = await self._database.page(caller.identity, "tasks", query)
+            page["or"] = f'(created_at.lt."{created}",and(created_at.eq."{created}",id.lt.{task_id}))'
+        rows, total = await asyncio.gather(
+            self._database.rows(caller.identity, "tasks", page),
+            self._database.count(caller.identity, "tasks", asked),
+        )
         more = len(rows) > size
         rows = rows[:size]
         return rows, total, size, _token(rows[-1]) if more else ""
