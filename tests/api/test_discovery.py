@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tests.api.helpers import Caller, Tenant, agent_row, found, ok, sign_up, unique
+from tests.api.helpers import Caller, Json, Tenant, agent_row, found, ok, sign_up, unique
 from tests.stack import Stack
 
 
@@ -27,7 +27,7 @@ class Market:
         return [slug for slug in slugs if not slug.startswith("agent-")]
 
 
-AGENTS = {
+AGENTS: dict[str, Json] = {
     "blogger": {"department": "marketing", "tags": ["blog", "seo"], "capabilities": ["writing", "editing"]},
     "editor": {"department": "marketing", "tags": ["seo"], "capabilities": ["editing"]},
     "coder": {"department": "engineering", "tags": None, "capabilities": ["coding"], "metadata": {"license": "MIT"}},

@@ -72,7 +72,7 @@ def test_it_prints_the_card_as_yaml(stack: Stack, keys: dict[str, str]) -> None:
     assert json.loads(public)["supportedInterfaces"][0]["url"] == where
 
 
-def test_prettier_takes_it_for_yaml_with_the_same_structure(stack: Stack, keys: dict[str, str]) -> None:
+def test_prettier_takes_it_for_yaml_with_the_same_structure(keys: dict[str, str]) -> None:
     done = agent_card("blog-post-writer", **keys)
     prettier = [str(ROOT / "node_modules" / ".bin" / "prettier"), "--parser", "yaml"]
     pretty = subprocess.run(prettier, input=done.stdout, capture_output=True, text=True, check=False, timeout=60)
@@ -99,5 +99,5 @@ def test_help_and_a_missing_slug() -> None:
 
 
 def test_lists_within_lists_and_empty_ones_are_written() -> None:
-    card = {"a": [[1, 2], [{"b": []}]], "c": {}, "d": None}
+    card: dict[str, Any] = {"a": [[1, 2], [{"b": []}]], "c": {}, "d": None}
     assert list(yaml_lines(card)) == ["a:", "  - - 1", "    - 2", "  - - b: []", "c: {}", "d: null"]

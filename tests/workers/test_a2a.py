@@ -281,7 +281,10 @@ async def test_sigterm_ends_streams_with_a_word_and_leaves_waiting_requests_thei
 async def test_more_streams_than_a_user_may_have_are_refused(place: Place, tmp_path: Path) -> None:
     server = A2AProcess(place.stack, tmp_path, A2A_MAX_STREAMS_PER_USER="2", A2A_BLOCKING_SECONDS="2")
     base = server.base(place.idle)
-    calls = [asyncio.to_thread(call, base, place.idle.owner, "SendMessage", message=text_message()) for _ in range(3)]
+    calls = [
+        asyncio.to_thread(call, base, place.idle.owner, "SendMessage", message=text_message("One too many"))
+        for _ in range(3)
+    ]
     try:
         answers = await asyncio.gather(*calls)
     finally:
@@ -290,3 +293,4 @@ async def test_more_streams_than_a_user_may_have_are_refused(place: Place, tmp_p
     assert len(refused) == 1
     assert code_of(refused[0]) == -32603
     assert "too_many_streams" in str(refused[0])
+    assert len(place.idle.owner.rows("tasks", prompt="eq.One too many")) == 2

@@ -247,6 +247,7 @@ BROKEN: Mapping[str, tuple[Any, int]] = {
     "method of a wrong kind": ({"jsonrpc": "2.0", "id": 1, "method": ["GetTask"]}, -32600),
     "params of a wrong kind": ({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": "x"}, -32600),
     "no message": (envelope(), -32602),
+    "no message id": (envelope(message={"role": "ROLE_USER", "parts": [{"text": "x"}]}), -32602),
     "no parts": (envelope(message={"messageId": "m", "role": "ROLE_USER", "parts": []}), -32602),
     "an empty part": (with_part({}), -32602),
     "a blank text": (with_part({"text": " \n"}), -32602),

@@ -7,6 +7,7 @@ stands is a sequence number: whoever asks again from there, of this process or o
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,25 +80,43 @@ class Followers:
         self._interval = interval
         self._most = most
         self._most_per_user = most_per_user
+        self._seats: Counter[str] = Counter()
         self._groups: dict[Identity, list[Follower]] = {}
         self._pollers: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Semaphore(_POLLS_AT_ONCE)
         self._leaving = asyncio.Event()
 
     @contextmanager
-    def follow(self, who: Identity, task_id: str, after: int) -> Iterator[Follower]:
-        """Follow a task from a sequence on while the block runs.
+    def seat(self, who: Identity) -> Iterator[None]:
+        """Hold a place for one stream or waiting request while the block runs.
 
         Raises:
-            InternalError: too many follow already; it says when to come back.
+            InternalError: there is none; it says when to come back.
+        """
+        if self._leaving.is_set():
+            raise busy("server_leaving", "The server is restarting; send the same request again.")
+        if self._seats.total() >= self._most:
+            raise busy("too_many_streams", "This server follows as many tasks as it can; come back later.", 30)
+        if self._seats[who.user_id] >= self._most_per_user:
+            own = self._seats[who.user_id]
+            raise busy("too_many_streams", f"You follow {own} tasks already; end a stream, or poll tasks/get.", 30)
+        self._seats[who.user_id] += 1
+        try:
+            yield
+        finally:
+            self._seats[who.user_id] -= 1
+            if not self._seats[who.user_id]:
+                del self._seats[who.user_id]
+
+    @contextmanager
+    def follow(self, who: Identity, task_id: str, after: int) -> Iterator[Follower]:
+        """Follow a task from a sequence on while the block runs; who does has a seat.
+
+        Raises:
+            Leaving: the server is shutting down.
         """
         if self._leaving.is_set():
             raise Leaving
-        if sum(map(len, self._groups.values())) >= self._most:
-            raise busy("too_many_streams", "This server follows as many tasks as it can; come back later.", 30)
-        own = sum(len(group) for other, group in self._groups.items() if other.user_id == who.user_id)
-        if own >= self._most_per_user:
-            raise busy("too_many_streams", f"You follow {own} tasks already; end a stream, or poll tasks/get.", 30)
         follower = Follower(task_id, after)
         group = self._groups.setdefault(who, [])
         group.append(follower)

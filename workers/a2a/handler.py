@@ -59,18 +59,23 @@ class AgentHandler(RequestHandler):
         with told_in_a2a(self._log):
             caller = caller_of(context)
             wants = params.configuration
-            row, after = await self._take(caller, params)
-            if not wants.return_immediately and row["status"] not in FINAL:
-                await self._settled(caller, row["id"], after)
-            row = await self._inbox.task(caller, row["id"])
+            if wants.return_immediately:
+                row, _ = await self._take(caller, params)
+            else:
+                # The seat before anything is written, so that who gets none has begun nothing.
+                with self._followers.seat(caller.identity):
+                    row, after = await self._take(caller, params)
+                    if row["status"] not in FINAL:
+                        await self._settled(caller, row["id"], after)
+                        row = await self._inbox.task(caller, row["id"])
             return task_of(row, wants.history_length if wants.HasField("history_length") else None)
 
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event, None]:
         """Begin a task or answer its question, and tell what happens until it ends or asks."""
-        with told_in_a2a(self._log):
-            caller = caller_of(context)
+        caller = caller_of(context)
+        with told_in_a2a(self._log), self._followers.seat(caller.identity):
             row, after = await self._take(caller, params)
             yield task_of(row)
             if row["status"] in FINAL:
@@ -84,11 +89,11 @@ class AgentHandler(RequestHandler):
         self, params: SubscribeToTaskRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event, None]:
         """Tell of a task that runs: what it is and has said so far, then what happens."""
-        with told_in_a2a(self._log):
-            caller = caller_of(context)
+        caller = caller_of(context)
+        with told_in_a2a(self._log), self._followers.seat(caller.identity):
             row = await self._inbox.task(caller, params.id)
             telling = telling_of(row)
-            events = await self._inbox.events(caller, params.id)
+            events = await self._inbox.events(caller, row["id"])
             text = telling.absorb(events)
             if row["status"] in FINAL:
                 raise UnsupportedOperationError(

@@ -47,6 +47,8 @@ class Inbox:
         Raises:
             InvalidParamsError: the message cannot be used, or its id was used for another one.
         """
+        if not message.message_id:
+            raise invalid("message.messageId", "is missing.", "Give each message an id of its own.")
         asked = read_parts(message)
         prompt, params = asked.prompt(), asked.params()
         context_id = await self._context(caller, message)
@@ -113,6 +115,7 @@ class Inbox:
                 "select": "sequence,type,data",
                 "task_id": f"eq.{task_id}",
                 "sequence": f"gt.{after}",
+                "type": "in.(status,partial)",
                 "order": "sequence",
                 "limit": str(_EVENTS_AT_ONCE),
             }
