@@ -24,12 +24,11 @@ from a2a.types import (
     Role,
     SendMessageRequest,
     StreamResponse,
-    SubscribeToTaskRequest,
     Task,
     TaskState,
 )
 
-from tests.api.helpers import Caller, Tenant
+from tests.api.helpers import Caller, Tenant, ok
 from tests.stack import Stack
 from tests.workers.conftest import Row, wait_for
 
@@ -163,10 +162,6 @@ async def send(caller: Client, request: SendMessageRequest) -> Heard:
     return await hear(caller.send_message(request))
 
 
-async def resubscribe(caller: Client, task_id: str) -> Heard:
-    return await hear(caller.subscribe(SubscribeToTaskRequest(id=task_id)))
-
-
 async def get(caller: Client, task_id: str) -> Task:
     return await caller.get_task(GetTaskRequest(id=task_id))
 
@@ -201,6 +196,37 @@ def result(answer: Row) -> Any:
 
 def text_message(text: str = "Write about tide pools", **fields: Any) -> Row:
     return {"messageId": secrets.token_hex(8), "role": "ROLE_USER", "parts": [{"text": text}], **fields}
+
+
+@dataclass
+class Hand:
+    """A worker played by the test, step by step."""
+
+    operator: Caller
+    organization: str
+    lease: Row = field(default_factory=dict)
+
+    def claim(self) -> bool:
+        """Take the organization's next task, if there is one."""
+        for claimed in ok(self.operator.rpc("claim_tasks", worker_id="hand", organizations=[self.organization])):
+            self.lease = {"task_id": claimed["task"]["id"]} | {key: claimed[key] for key in ("attempt", "lease_token")}
+            return True
+        return False
+
+    def say(self, text: str) -> None:
+        self.report("add_task_events", type="partial", data={"text": text})
+
+    def complete(self, text: str) -> None:
+        deliverable = {"title": "A post", "type": "text", "format": "markdown", "content": text}
+        self.report("complete_tasks", response=text, deliverable=deliverable)
+
+    def fail(self, *, retryable: bool) -> None:
+        told = {"error_code": "endpoint_error", "error_message": "It broke.", "retryable": retryable, "retry_after": 0}
+        self.report("fail_tasks", **told)
+
+    def report(self, function: str, **item: Any) -> None:
+        (outcome,) = ok(self.operator.rpc(function, worker_id="hand", items=[self.lease | item]))
+        assert outcome["outcome"] == "ok", outcome
 
 
 COMPLETED = TaskState.TASK_STATE_COMPLETED

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from a2a.types import CancelTaskRequest, ListTasksRequest, Part, TaskState
+from a2a.client.errors import A2AClientError
+from a2a.types import (
+    CancelTaskRequest,
+    ListTasksRequest,
+    Part,
+    StreamResponse,
+    SubscribeToTaskRequest,
+    TaskState,
+)
+from a2a.utils.errors import A2AError, UnsupportedOperationError
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Value
 
 from tests.api.helpers import Tenant, found, ok, sign_up
+from tests.api.helpers import caller as caller_with
 from tests.stack import Stack
 from tests.workers.a2a_kit import (
     COMPLETED,
     A2AProcess,
+    Hand,
     Heard,
     call,
     client,
@@ -26,7 +37,6 @@ from tests.workers.a2a_kit import (
     get,
     hear,
     message,
-    resubscribe,
     result,
     send,
     text_message,
@@ -73,6 +83,18 @@ def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
             worker.kill()
             server.kill()
             print(f"--- a2a\n{server.log.read_text()[-4000:]}\n--- worker\n{worker.log.read_text()[-4000:]}")
+
+
+@pytest.fixture
+def own(stack: Stack) -> Iterator[Tenant]:
+    """Give a tenant of the test's own, whose tasks no worker takes."""
+    with httpx.Client(base_url=stack.url, timeout=30, trust_env=False) as http:
+        yield found(sign_up(http, stack.anon_key))
+
+
+@pytest.fixture
+def hand(stack: Stack, own: Tenant) -> Hand:
+    return Hand(caller_with(own.owner.http, stack.service_role_key), own.organization)
 
 
 def row_of(tenant: Tenant, task_id: str) -> Row:
@@ -207,42 +229,77 @@ def test_the_same_message_again_is_the_same_task(place: Place) -> None:
 # Restarts and many at once --------------------------------------------------------------------------------------------
 
 
-async def test_a_stream_that_is_cut_goes_on_with_a_server_that_was_started_anew(place: Place, tmp_path: Path) -> None:
+async def until(condition: Callable[[], object]) -> None:
+    ends = time.monotonic() + 20
+    while not await asyncio.to_thread(condition):
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.02)
+
+
+async def heard_so_far(heard: Heard, text: str) -> None:
+    """Return when a client has heard this text."""
+    await until(lambda: heard.text == text)
+
+
+async def take_all(heard: Heard, answers: AsyncIterator[StreamResponse]) -> None:
+    async for answer in answers:
+        heard.take(answer)
+
+
+async def test_a_stream_that_is_cut_goes_on_with_a_server_that_was_started_anew(
+    place: Place, own: Tenant, hand: Hand, tmp_path: Path
+) -> None:
     server = A2AProcess(place.stack, tmp_path)
-    base = server.base(place.busy)
-    heard = Heard()
-    async with client(base, place.busy.owner) as caller:
-        with pytest.raises(Exception, match=r"."):  # noqa: PT012 - whatever the client makes of a cut connection
-            async for answer in caller.send_message(message("Write about tide pools", for_sailors())):
-                heard.take(answer)
-                if heard.chunks == 1:
-                    server.kill()
-            pytest.fail("the stream ended whole")
-        assert heard.state != COMPLETED
+    heard, rest = Heard(), Heard()
+    async with client(server.base(own), own.owner) as caller:
+        stream = asyncio.create_task(take_all(heard, caller.send_message(message())))
+        await until(hand.claim)
+        hand.say("One ")
+        await heard_so_far(heard, "One ")
+        server.kill()
+        with pytest.raises(A2AClientError):
+            await stream
+        hand.say("two ")
         await asyncio.to_thread(server.start)
-        rest = await resubscribe_or_get(caller, heard.task_id)
-    assert rest == row_of(place.busy, heard.task_id)["response"]
+        request = SubscribeToTaskRequest(id=heard.task_id)
+        again = asyncio.create_task(take_all(rest, caller.subscribe(request)))
+        await heard_so_far(rest, "One two ")
+        hand.say("three.")
+        await heard_so_far(rest, "One two three.")
+        hand.complete("One two three.")
+        await again
+    assert (rest.state, rest.finished, rest.text) == (COMPLETED, True, "One two three.")
     assert await asyncio.to_thread(server.terminate) == 0
 
 
-async def resubscribe_or_get(caller, task_id: str) -> str:  # type: ignore[no-untyped-def]
-    """Return the whole text, whether the task still ran when the server was back or not."""
-    try:
-        return (await resubscribe(caller, task_id)).text
-    except Exception:
-        return str((await get(caller, task_id)).artifacts[0].parts[0].text)
+async def test_a_new_attempt_begins_its_text_anew(place: Place, own: Tenant, hand: Hand) -> None:
+    heard = Heard()
+    async with client(place.server.base(own), own.owner) as caller:
+        stream = asyncio.create_task(take_all(heard, caller.send_message(message())))
+        await until(hand.claim)
+        hand.say("Wrong")
+        await heard_so_far(heard, "Wrong")
+        hand.fail(retryable=True)
+        await until(hand.claim)
+        hand.say("Right, ")
+        await heard_so_far(heard, "Right, ")
+        hand.complete("Right, but otherwise.")
+        await stream
+        assert (heard.state, heard.text) == (COMPLETED, "Right, but otherwise.")
+        with pytest.raises(UnsupportedOperationError):
+            await hear(caller.subscribe(SubscribeToTaskRequest(id=heard.task_id)))
 
 
-async def test_a_subscriber_hears_what_was_said_before_and_what_comes(place: Place) -> None:
-    async with client(place.base, place.busy.owner) as caller:
-        heard = Heard()
-        async for answer in caller.send_message(message("Write about tide pools", for_sailors())):
-            heard.take(answer)
-            if heard.chunks == 2:
-                break
-        late = await resubscribe(caller, heard.task_id)
-    assert (late.state, late.finished) == (COMPLETED, True)
-    assert late.text == row_of(place.busy, heard.task_id)["response"]
+async def test_a_task_that_fails_says_why(place: Place, own: Tenant, hand: Hand) -> None:
+    async with client(place.server.base(own), own.owner, streaming=False) as caller:
+        waiting = asyncio.create_task(send(caller, message()))
+        await until(hand.claim)
+        hand.fail(retryable=False)
+        failed = await waiting
+    assert failed.task is not None
+    assert failed.state == TaskState.TASK_STATE_FAILED
+    assert failed.task.status.message.parts[0].text == "It broke."
+    assert failed.task.metadata["errorCode"] == "endpoint_error"
 
 
 async def test_twenty_streams_at_once_each_hear_their_own(place: Place) -> None:
@@ -266,14 +323,15 @@ async def test_sigterm_ends_streams_with_a_word_and_leaves_waiting_requests_thei
         client(base, place.idle.owner) as streaming,
         client(base, place.idle.owner, streaming=False) as waiting,
     ):
-        stream = asyncio.create_task(hear(streaming.send_message(message())))
-        answer = asyncio.create_task(send(waiting, message()))
-        await asyncio.sleep(1)
+        heard = Heard()
+        stream = asyncio.create_task(take_all(heard, streaming.send_message(message())))
+        answer = asyncio.create_task(send(waiting, message("To wait for")))
+        await until(lambda: heard.task is not None and place.idle.owner.rows("tasks", prompt="eq.To wait for"))
         began = time.monotonic()
         assert await asyncio.to_thread(server.terminate) == 0
         assert time.monotonic() - began < 8
         assert (await answer).state == TaskState.TASK_STATE_SUBMITTED
-        with pytest.raises(Exception, match=r"."):
+        with pytest.raises(A2AError):
             await stream
     wait_for(lambda: '"stopped"' in server.log.read_text(), 2, "it logs its end")
 

@@ -16,7 +16,7 @@ import pytest
 from a2a.types import AgentCard
 from google.protobuf.json_format import ParseDict
 
-from tests.api.helpers import Caller, Tenant, caller, found, ok, sign_up
+from tests.api.helpers import Caller, Tenant, agent_row, caller, found, ok, sign_up
 from tests.stack import Stack
 from tests.workers.a2a_kit import A2AProcess, call, code_of, free_port, result, rpc, text_message
 from tests.workers.conftest import Row
@@ -62,6 +62,12 @@ def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
         finally:
             server.kill()
             print(f"--- a2a\n{server.log.read_text()[-6000:]}")
+
+
+@pytest.fixture
+def http(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.url, timeout=30, trust_env=False) as client:
+        yield client
 
 
 def token(stack: Stack, **claims: Any) -> str:
@@ -205,6 +211,45 @@ def test_viewers_read_the_card_and_may_not_send(place: Place) -> None:
     assert place.get(CARD, viewer).status_code == 200
     answer = call(place.base, viewer, "SendMessage", message=text_message())
     assert (code_of(answer), "not_allowed" in str(answer)) == (-32600, True)
+
+
+def test_a_private_agent_is_there_for_its_owner_alone(place: Place) -> None:
+    tenant = place.tenant
+    private = agent_row(f"private-{secrets.token_hex(6)}", "") | {"organization_slug": []}
+    ok(tenant.owner.insert("agents", private | {"owner_user_id": tenant.owner.id}))
+    base = f"{place.server.url}/a2a/{tenant.organization}/{private['slug']}"
+    assert place.get(CARD, tenant.owner, base).status_code == 200
+    told = call(base, tenant.owner, "SendMessage", message=text_message(), configuration=AT_ONCE)
+    assert result(told)["task"]["status"]["state"] == "TASK_STATE_SUBMITTED"
+    for organization in (tenant.organization, place.stranger.organization):
+        elsewhere = f"{place.server.url}/a2a/{organization}/{private['slug']}"
+        assert place.get(CARD, place.stranger.owner, elsewhere).status_code == 404
+
+
+def test_an_answer_is_the_json_that_the_question_wants(place: Place, http: httpx.Client) -> None:
+    operator = caller(http, place.stack.service_role_key)
+    tenant, owner = place.tenant, place.tenant.owner
+    task = place.begin()
+    worker = f"worker-{secrets.token_hex(4)}"
+    claimed = ok(operator.rpc("claim_tasks", worker_id=worker, organizations=[tenant.organization], max_tasks=100))
+    for lease in claimed:
+        item = {"task_id": lease["task"]["id"], "attempt": lease["attempt"], "lease_token": lease["lease_token"]}
+        request = {"prompt": "Publish it?", "request_type": "approval", "schema": {"type": "boolean"}}
+        (outcome,) = ok(operator.rpc("pause_task", worker_id=worker, items=[item | {"input_request": request}]))
+        assert outcome["outcome"] == "ok", outcome
+    asked = result(call(place.base, owner, "GetTask", id=task["id"]))["status"]
+    assert asked["state"] == "TASK_STATE_INPUT_REQUIRED"
+    assert asked["message"]["parts"][0]["text"] == "Publish it?"
+    assert asked["message"]["parts"][1]["data"]["schema"] == {"type": "boolean"}
+    answer = {"taskId": task["id"]}
+    wrong = call(place.base, owner, "SendMessage", message=text_message("perhaps", **answer))
+    assert (code_of(wrong), "response_does_not_fit" in str(wrong)) == (-32602, True)
+    elsewhere = call(place.base, owner, "SendMessage", message=text_message("true", **answer, contextId="other"))
+    assert code_of(elsewhere) == -32602
+    right = call(place.base, owner, "SendMessage", message=text_message("true", **answer), configuration=AT_ONCE)
+    assert result(right)["task"]["status"]["state"] == "TASK_STATE_SUBMITTED"
+    (question,) = owner.rows("input_requests", task_id=f"eq.{task['id']}")
+    assert (question["status"], question["response"]) == ("answered", True)
 
 
 def test_an_agent_that_is_not_active_takes_no_messages(place: Place) -> None:

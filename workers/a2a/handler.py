@@ -95,9 +95,10 @@ class AgentHandler(RequestHandler):
             telling = telling_of(row)
             events = await self._inbox.events(caller, row["id"])
             text = telling.absorb(events)
-            if row["status"] in FINAL:
+            # It may have ended since its row was read, or have been retried since its events were.
+            if not FINAL.isdisjoint({row["status"], telling.status}):
                 raise UnsupportedOperationError(
-                    f"The task is {row['status']}: nothing more will happen.",
+                    f"The task is {telling.status}: nothing more will happen.",
                     data={"reason": "task_finished", "hint": "Read it with tasks/get."},
                 )
             task = task_of(row, artifacts=False)
@@ -150,7 +151,8 @@ class AgentHandler(RequestHandler):
                     rows = await follower.next(ends - asyncio.get_running_loop().time())
                     for event in telling.told(rows):
                         yield event
-                    if telling.status not in FINAL | {"paused"} or rows[-1]["type"] != "status":
+                    moved = any(row["type"] == "status" for row in rows)
+                    if not moved or telling.status not in FINAL | {"paused"}:
                         continue
                     row = await self._inbox.task(caller, telling.task_id)
                     if telling.status != "paused" or open_question(row) is not None:
