@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,51 @@ class Hand:
     def report(self, function: str, **item: Any) -> None:
         (outcome,) = ok(self.operator.rpc(function, worker_id="hand", items=[self.lease | item]))
         assert outcome["outcome"] == "ok", outcome
+
+
+class Relay:
+    """Carries connections to the gateway; while `away` is set it cuts those there are and takes no new ones."""
+
+    def __init__(self, gateway_url: str) -> None:
+        self._target = int(gateway_url.rpartition(":")[2])
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._away = False
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[str]:
+        """Carry while the block runs; yields the address to call."""
+        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+            self.go_away()
+
+    def go_away(self) -> None:
+        self._away = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def come_back(self) -> None:
+        self._away = False
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._away:
+            writer.transport.abort()
+            return
+        gateway_reader, gateway_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        both = {writer, gateway_writer}
+        self._writers |= both
+        await asyncio.gather(_pipe(reader, gateway_writer), _pipe(gateway_reader, writer))
+        self._writers -= both
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
 
 
 COMPLETED = TaskState.TASK_STATE_COMPLETED

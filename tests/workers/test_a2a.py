@@ -31,6 +31,7 @@ from tests.workers.a2a_kit import (
     A2AProcess,
     Hand,
     Heard,
+    Relay,
     call,
     client,
     code_of,
@@ -38,6 +39,7 @@ from tests.workers.a2a_kit import (
     hear,
     message,
     result,
+    rpc,
     send,
     text_message,
 )
@@ -270,6 +272,32 @@ async def test_a_stream_that_is_cut_goes_on_with_a_server_that_was_started_anew(
         await again
     assert (rest.state, rest.finished, rest.text) == (COMPLETED, True, "One two three.")
     assert await asyncio.to_thread(server.terminate) == 0
+
+
+async def test_a_stream_sits_out_a_database_that_is_away_and_requests_are_told(
+    place: Place, own: Tenant, hand: Hand, tmp_path: Path
+) -> None:
+    relay = Relay(place.stack.url)
+    async with relay.serve() as url:
+        server = await asyncio.to_thread(A2AProcess, place.stack, tmp_path, SUPABASE_URL=url)
+        base = server.base(own)
+        heard = Heard()
+        async with client(base, own.owner) as caller:
+            stream = asyncio.create_task(take_all(heard, caller.send_message(message())))
+            await until(hand.claim)
+            hand.say("One ")
+            await heard_so_far(heard, "One ")
+            relay.go_away()
+            hand.say("two.")
+            told = await asyncio.to_thread(rpc, base, own.owner, {"jsonrpc": "2.0", "id": 1, "method": "ListTasks"})
+            assert (told.status_code, told.headers["retry-after"]) == (503, "5")
+            assert heard.text == "One "
+            relay.come_back()
+            await heard_so_far(heard, "One two.")
+            hand.complete("One two.")
+            await stream
+        assert heard.state == COMPLETED
+        assert await asyncio.to_thread(server.terminate) == 0
 
 
 async def test_a_new_attempt_begins_its_text_anew(place: Place, own: Tenant, hand: Hand) -> None:

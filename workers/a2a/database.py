@@ -51,9 +51,9 @@ class Database:
         await self._client.aclose()
 
     async def is_up(self) -> bool:
-        """Return whether PostgREST answers at all, whatever it says to nobody."""
+        """Return whether the database answers at all: nobody may read agents, and is told so by Postgres itself."""
         try:
-            answer = await self._client.get("", timeout=3.0)
+            answer = await self._client.head("agents", params={"select": "slug", "limit": "1"}, timeout=3.0)
         except httpx.HTTPError:
             return False
         return answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR

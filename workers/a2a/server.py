@@ -57,6 +57,8 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 timeout_graceful_shutdown=_GRACE_SECONDS,
                 timeout_keep_alive=15,
+                # Streams, and as many short requests; more are told 503 at once.
+                limit_concurrency=2 * settings.max_streams + 100,
                 h11_max_incomplete_event_size=65536,
                 server_header=False,
             )
