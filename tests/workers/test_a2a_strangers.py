@@ -385,8 +385,3 @@ def test_a_database_that_is_away_is_said_so_until_it_is_back(place: Place, tmp_p
         assert server.terminate() == 0
     finally:
         server.kill()
-
-
-def test_the_server_needs_an_address_and_a_key(place: Place, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="SUPABASE_ANON_KEY"):
-        A2AProcess(place.stack, tmp_path, SUPABASE_ANON_KEY="")
