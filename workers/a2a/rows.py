@@ -24,6 +24,7 @@ STATES: Mapping[str, TaskState] = {
     "cancelled": TaskState.TASK_STATE_CANCELED,
     "rejected": TaskState.TASK_STATE_REJECTED,
 }
+_DEEPEST = 25
 FINAL = frozenset({"completed", "failed", "timeout", "cancelled", "rejected"})
 
 _COLUMNS = (
@@ -120,8 +121,24 @@ def struct(values: Mapping[str, Any]) -> Struct:
 
 
 def value(json_value: Any) -> Value:
-    """Return a JSON value as protobuf has it."""
-    return ParseDict(json_value, Value(), max_recursion_depth=1000)
+    """Return a JSON value as protobuf has it; what is nested deeper than messages may be, as its text."""
+    told: Any = json.dumps(json_value, ensure_ascii=False) if _is_deep(json_value) else json_value
+    return ParseDict(told, Value())
+
+
+def _is_deep(json_value: Any) -> bool:
+    # protobuf reads 100 levels of messages: three for one of JSON, and a few around it.
+    level = [json_value]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for outer in level
+            if isinstance(outer, dict | list)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _content(content: str, form: str) -> Part:
