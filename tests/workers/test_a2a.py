@@ -116,7 +116,8 @@ def for_sailors() -> Part:
 async def test_a_client_streams_a_task_to_its_end(place: Place, version: str, binding: str) -> None:
     async with client(place.base, place.busy.owner, version=version, binding=binding) as caller:
         heard = await send(caller, message("Write about tide pools", for_sailors()))
-        assert heard.states[0] == TaskState.TASK_STATE_SUBMITTED
+        # A worker may be quicker than the first answer.
+        assert heard.states[0] in {TaskState.TASK_STATE_SUBMITTED, TaskState.TASK_STATE_WORKING}
         assert TaskState.TASK_STATE_WORKING in heard.states
         assert (heard.state, heard.finished) == (COMPLETED, True)
         row = row_of(place.busy, heard.task_id)
