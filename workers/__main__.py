@@ -46,12 +46,25 @@ SIGTERM or Ctrl-C drains: nothing new is claimed, running tasks get DRAIN_SECOND
 without using up an attempt. A second signal ends at once.
 """
 
+_A2A_EPILOG = """\
+settings come from the environment and from .env; what is given here wins:
+  SUPABASE_URL, SUPABASE_ANON_KEY (or SUPABASE_PUBLISHABLE_KEY) the database, required; no server's key is used
+  A2A_HOST, A2A_PORT                                            as the options
+  A2A_PUBLIC_URL                                                where clients reach it, for the agents' cards
+  A2A_POLL_INTERVAL (0.5)                                       how often streams look for news, in seconds
+  A2A_BLOCKING_SECONDS (300), A2A_STREAM_SECONDS (3600)         longest blocking request, longest stream
+  A2A_MAX_STREAMS (1000), A2A_MAX_STREAMS_PER_USER (50)         streams and blocking requests at once
+  LOG_FORMAT (console or json), LOG_LEVEL (INFO)                the log, on standard error
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 failed, 2 wrong use or settings."""
     arguments = _parse(argv)
     if arguments.command == "secrets":
         return _secrets(arguments.action)
+    if arguments.command == "a2a":
+        return _serve_a2a(arguments)
     try:
         settings = load_settings(
             read_environment(),
@@ -95,6 +108,19 @@ def _redactor(settings: Settings) -> Redactor:
     for value in (*own, *(provider.api_key for provider in settings.providers.values())):
         redactor.remember(value or "")
     return redactor
+
+
+def _serve_a2a(arguments: argparse.Namespace) -> int:
+    # Here, because a worker that runs agents needs neither the SDK nor a web server in its memory.
+    from workers.a2a.server import serve  # noqa: PLC0415
+    from workers.a2a.settings import load_a2a_settings  # noqa: PLC0415
+
+    try:
+        asyncio.run(serve(load_a2a_settings(read_environment(), host=arguments.host, port=arguments.port)))
+    except SettingsError as error:
+        print(f"orchestrator-worker: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor) -> None:
@@ -184,6 +210,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--poll-interval", type=_seconds, metavar="S", help="longest wait between looks for work (2)")
     run.add_argument("--worker-id", metavar="ID", help="this worker's name (host, process and a random part)")
     secret_commands.add_parsers(commands)
+    a2a = commands.add_parser(
+        "a2a",
+        help="serve the organizations' agents to A2A clients",
+        description="Serve the organizations' agents to A2A clients at /a2a/ORGANIZATION/AGENT, until told to stop.",
+        epilog=_A2A_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    a2a.add_argument("--host", help="address to listen on (127.0.0.1)")
+    a2a.add_argument("--port", type=_whole(0, 65535), help="port to listen on (6030)")
     return parser.parse_args(argv)
 
 

@@ -148,6 +148,54 @@ for each row execute function public.set_updated_at();
 
 create trigger check_json before insert or update of io_schema, endpoint, llm_config, metadata on public.agents
 for each row execute function private.check_json('io_schema', 'endpoint', 'llm_config', 'metadata');
+
+create function private.literal_credential(endpoint jsonb) returns text
+language sql immutable set search_path = ''
+as $$
+  with texts (field, content) as (
+    select 'authentication.config.' || c.key, c.value #>> '{}'
+    from jsonb_each(case when jsonb_typeof(endpoint #> '{authentication,config}') = 'object' then endpoint #> '{authentication,config}' else '{}' end) c
+    where c.key not in ('username', 'header')
+    union all
+    select 'headers.' || h.key, h.value #>> '{}'
+    from jsonb_each(case when jsonb_typeof(endpoint -> 'headers') = 'object' then endpoint -> 'headers' else '{}' end) h
+    where h.key ~* '(^|[-_])(authorization|auth|cookie|token|secret|password|key|apikey|credentials?|signature)($|[-_])'
+      and h.key !~* '^idempotency-key$'
+    union all
+    select 'url', u.found[1]
+    from regexp_matches(endpoint ->> 'url', '^[a-z]+://([^/?#]*)@', 'i') u (found)
+    union all
+    select 'url', u.found[1]
+    from regexp_matches(endpoint ->> 'url', '[?&](?:[^=&#]*[-_])?(?:token|secret|password|key|apikey|sig|signature)=([^&#]+)', 'gi') u (found)
+  )
+  select t.field from texts t where t.content <> '' and t.content !~ '\$\{[A-Za-z_][A-Za-z0-9_]*\}' order by t.field limit 1;
+$$;
+comment on function private.literal_credential(jsonb) is
+  'Names the first field of an endpoint that holds a credential itself instead of ${NAME}: what authentication.config has besides username and header, headers and parameters of the url that are named like credentials, user:password@ in the url. Null when there is none.';
+revoke execute on function private.literal_credential(jsonb) from public;
+grant execute on function private.literal_credential(jsonb) to authenticated, service_role;
+
+create function private.refuse_literal_credentials() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_field constant text := private.literal_credential(new.endpoint);
+begin
+  if private.is_client() and v_field is not null then
+    raise exception using errcode = '22023', message = 'credential_is_literal',
+      detail = format('endpoint.%s of agent "%s" holds a credential, and everybody who sees the agent reads it.', v_field, new.slug),
+      hint = 'Keep it among the organization''s secrets and write its name here, e.g. "${API_TOKEN}".';
+  end if;
+  return new;
+end;
+$$;
+comment on function private.refuse_literal_credentials() is
+  'Before insert or update of endpoint: viewers, versions and git show an agent whole, so that what a client writes there names secrets and holds none. Servers are trusted to know what they write.';
+revoke execute on function private.refuse_literal_credentials() from public;
+
+create trigger refuse_literal_credentials before insert or update of endpoint on public.agents
+for each row when (new.endpoint is not null) execute function private.refuse_literal_credentials();
+
 create function private.enforce_limit(organization_slug text, limit_name text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -231,7 +279,7 @@ comment on column public.agents.slug is 'Globally unique key, e.g. blog-post-wri
 comment on column public.agents.organization_slug is 'Organizations that may use the agent; empty for a private agent.';
 comment on column public.agents.io_schema is '{"input": JSON Schema, "output": JSON Schema}. Input is params, with the prompt as "prompt" where the schema names that property.';
 comment on column public.agents.context is 'System prompt of a context agent; documentation sent along by api agents.';
-comment on column public.agents.endpoint is 'api and external agents: {url, method, headers, authentication {type, config}, timeout}; api agents also {request_transform, response_transform, status_webhook}: docs/api-agents.md.';
+comment on column public.agents.endpoint is 'api and external agents: {url, method, headers, authentication {type, config}, timeout}; api agents also {request_transform, response_transform, status_webhook}: docs/api-agents.md; external ones {protocol, version, binding, skill, hosts}: docs/external-agents.md. Credentials as ${NAME} of the organization''s secrets: whoever sees the agent reads this.';
 comment on column public.agents.llm_config is 'context agents: {provider, model, parameters {temperature, maxTokens, topP}, tools {ask_person {expires_in_seconds, on_expiry, required_role}}}.';
 comment on column public.agents.status is 'Only active agents run: draft, inactive and error refuse new tasks.';
 comment on column public.agents.max_concurrent_tasks is 'How many tasks may run it at once, over all its organizations; null for any number.';

@@ -16,7 +16,12 @@ begin
   end if;
   v_base := coalesce(
     v_agent.metadata ->> 'a2a_url',
-    coalesce(v_headers ->> 'x-forwarded-proto', 'http') || '://' || coalesce(v_headers ->> 'x-forwarded-host', v_headers ->> 'host', 'localhost') || '/a2a/v1/' || v_agent.slug
+    coalesce(v_headers ->> 'x-forwarded-proto', 'http') || '://' || coalesce(v_headers ->> 'x-forwarded-host', v_headers ->> 'host', 'localhost') || '/a2a/'
+      -- As python -m workers a2a has it: of the caller's organizations, of a private agent the one that the caller is in.
+      || coalesce(
+        (select s.slug from unnest(v_agent.organization_slug) s (slug) order by s.slug in (select private.my_organizations('viewer')) desc, s.slug limit 1),
+        (select u.organization_slug from public.users u where u.id = (select auth.uid())), '-'
+      ) || '/' || v_agent.slug
   );
   return jsonb_strip_nulls(jsonb_build_object(
     'name', v_agent.name,
@@ -55,6 +60,6 @@ begin
 end;
 $$;
 comment on function public.agent_card(text) is
-  'The A2A 1.0 agent card of an agent the caller may see; one skill per capability. The address is metadata.a2a_url, else /a2a/v1/<slug> of this host. Errors: PT404 agent_not_found.';
+  'The A2A 1.0 agent card of an agent the caller may see; one skill per capability. The address is metadata.a2a_url, else /a2a/<organization>/<slug> of this host. Errors: PT404 agent_not_found.';
 revoke execute on function public.agent_card(text) from public, anon, authenticated;
 grant execute on function public.agent_card(text) to authenticated, service_role;

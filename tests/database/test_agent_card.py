@@ -93,7 +93,7 @@ def test_the_address_is_the_one_the_caller_used(place: Tenant) -> None:
         connection.execute("select set_config('request.headers', %s, true)", [json.dumps(headers)])
         row = connection.execute("select public.agent_card(%s) as card", [place.agent]).fetchone()
     assert row
-    assert row["card"]["supportedInterfaces"][0]["url"] == f"https://api.example.com/a2a/v1/{place.agent}"
+    assert row["card"]["supportedInterfaces"][0]["url"] == f"https://api.example.com/a2a/{place.slug}/{place.agent}"
 
 
 def test_a_card_shows_nothing_of_how_the_agent_works(place: Tenant) -> None:

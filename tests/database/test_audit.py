@@ -126,15 +126,16 @@ def test_an_invitation_without_its_token(tenant: Tenant) -> None:
 
 
 def test_an_agent_without_the_secrets_of_its_endpoint(tenant: Tenant) -> None:
+    service = tenant.world.service  # Members keep credentials among the secrets.
     agent = tenant.add_agent(agent_type="api", llm_config=None, endpoint=ENDPOINT)
     changed = ENDPOINT | {"url": "https://example.com/new", "headers": {"X-Api-Key": SECRET + "2"}}
-    entry = the_entry(tenant, "agents", lambda: tenant.owner.update("agents", {"slug": agent}, endpoint=changed))
+    entry = the_entry(tenant, "agents", lambda: service.update("agents", {"slug": agent}, endpoint=changed))
     old, new = entry["changes"]["endpoint"]
     assert (entry["row_key"], old["url"], new["url"]) == (agent, ENDPOINT["url"], changed["url"])
     assert {old["headers"], old["authentication"], new["headers"], new["authentication"]} == {HIDDEN}
     assert entry["changes"]["version"] == ["1.0.0", "1.0.1"]
     only_secret = changed | {"headers": {"X-Api-Key": SECRET + "3"}}
-    entry = the_entry(tenant, "agents", lambda: tenant.owner.update("agents", {"slug": agent}, endpoint=only_secret))
+    entry = the_entry(tenant, "agents", lambda: service.update("agents", {"slug": agent}, endpoint=only_secret))
     assert "endpoint" in entry["changes"]
     deleted = the_entry(
         tenant, "agents", lambda: tenant.owner.execute("delete from public.agents where slug = %s", agent)

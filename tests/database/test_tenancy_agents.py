@@ -148,6 +148,58 @@ def test_a_well_formed_endpoint_is_taken(tenant: Tenant, more: dict[str, Any]) -
     assert tenant.add_agent(agent_type="api", llm_config=None, endpoint=endpoint)
 
 
+LITERAL: list[tuple[dict[str, Any], str]] = [
+    ({"authentication": {"type": "bearer", "config": {"token": "abc"}}}, "authentication.config.token"),
+    ({"authentication": {"type": "api-key", "config": {"key": "abc", "header": "X-Key"}}}, "authentication.config.key"),
+    ({"authentication": {"type": "basic", "config": {"username": "u", "password": "p"}}}, "config.password"),
+    ({"authentication": {"type": "bearer", "config": {"token": "$API_TOKEN"}}}, "authentication.config.token"),
+    ({"authentication": {"type": "bearer", "config": {"token": {"deep": "abc"}}}}, "authentication.config.token"),
+    ({"headers": {"Authorization": "Bearer abc"}}, "headers.Authorization"),
+    ({"headers": {"x-goog-api-key": "abc"}}, "headers.x-goog-api-key"),
+    ({"headers": {"Cookie": "session=abc"}}, "headers.Cookie"),
+    ({"url": "https://user:pass@example.com/"}, "url"),
+    ({"url": "https://example.com/hook?id=1&api_key=abc"}, "url"),
+    ({"url": "https://example.com/hook?X-Amz-Signature=abc"}, "url"),
+]
+NAMED: list[dict[str, Any]] = [
+    {"authentication": {"type": "bearer", "config": {"token": "${API_TOKEN}", "header": "X-Token"}}},
+    {"authentication": {"type": "basic", "config": {"username": "u", "password": "${PASSWORD}"}}},
+    {"headers": {"Authorization": "Token ${API_TOKEN}", "Idempotency-Key": "x", "X-Monkey": "y", "Author": "z"}},
+    {"url": "https://example.com/hook?key=${KEY}&page=2&monkey=1#token=x"},
+    {"url": "https://${USER_AND_PASSWORD}@example.com/a@b"},
+    {"url": "${HOOK}"},
+]
+
+
+def api_agent(tenant: Tenant, endpoint: dict[str, Any]) -> dict[str, Any]:
+    row = {**AGENT, "slug": new_name("agent"), "organization_slug": [tenant.slug], "agent_type": "api"}
+    return {**row, "llm_config": None, "endpoint": {"url": "https://example.com/", **endpoint}}
+
+
+@pytest.mark.parametrize(("endpoint", "field"), LITERAL, ids=str)
+def test_a_credential_that_a_member_writes_into_an_endpoint_is_refused(
+    tenant: Tenant, endpoint: dict[str, Any], field: str
+) -> None:
+    with refused("22023", "credential_is_literal") as caught:
+        tenant.owner.insert("agents", **api_agent(tenant, endpoint))
+    assert field in caught.detail
+    assert "abc" not in caught.detail + caught.hint
+    agent = tenant.owner.insert("agents", **api_agent(tenant, {}))
+    with refused("22023", "credential_is_literal"):
+        tenant.owner.update("agents", {"slug": agent["slug"]}, endpoint={"url": "https://example.com/", **endpoint})
+
+
+@pytest.mark.parametrize("endpoint", NAMED, ids=str)
+def test_the_name_of_a_secret_is_taken(tenant: Tenant, endpoint: dict[str, Any]) -> None:
+    row = tenant.owner.insert("agents", **api_agent(tenant, endpoint))
+    seen = tenant.join("viewer").row("select * from public.agents where slug = %s", row["slug"])
+    assert seen["endpoint"].items() >= endpoint.items()
+
+
+def test_servers_write_what_they_like(tenant: Tenant) -> None:
+    assert tenant.world.service.insert("agents", **api_agent(tenant, LITERAL[0][0]))
+
+
 # Limits
 
 

@@ -24,7 +24,7 @@ LAYERS = (
     {"door", "secrets"},
     {"ports", "job", "agents", "flights"},
     {"handlers", "assembly", "webhooks", "answers", "departure", "exchange", "metrics"},
-    {"runner", "metrics_server"},
+    {"runner", "metrics_server", "a2a"},
     {"worker", "secret_commands"},
     {"__main__"},
 )
@@ -88,6 +88,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("dotenv", {"settings"}),
         ("cryptography", {"keyring"}),
         ("psycopg", {"wakeup"}),
+        ("starlette", {"a2a"}),
+        ("uvicorn", {"a2a"}),
         ("prometheus_client", {"metrics", "metrics_server"}),
     ],
 )
