@@ -1512,6 +1512,7 @@ class PublicTaskEventsUpdate(TypedDict):
 class PublicTaskMethods(BaseModel):
     created_at: datetime.datetime
     description: str
+    is_internal: bool
     name: str
     needs_agent: bool
     updated_at: datetime.datetime
@@ -1520,6 +1521,7 @@ class PublicTaskMethods(BaseModel):
 class PublicTaskMethodsInsert(TypedDict):
     created_at: NotRequired[datetime.datetime]
     description: str
+    is_internal: NotRequired[bool]
     name: str
     needs_agent: NotRequired[bool]
     updated_at: NotRequired[datetime.datetime]
@@ -1528,6 +1530,7 @@ class PublicTaskMethodsInsert(TypedDict):
 class PublicTaskMethodsUpdate(TypedDict):
     created_at: NotRequired[datetime.datetime]
     description: NotRequired[str]
+    is_internal: NotRequired[bool]
     name: NotRequired[str]
     needs_agent: NotRequired[bool]
     updated_at: NotRequired[datetime.datetime]
@@ -1777,6 +1780,99 @@ class PublicUsersUpdate(TypedDict):
     subscription_tier: NotRequired[str]
     system_role: NotRequired[str]
     updated_at: NotRequired[datetime.datetime]
+
+
+class PublicWebhookDeliveries(BaseModel):
+    attempts: int
+    completed_at: datetime.datetime | None
+    created_at: datetime.datetime
+    event_type: str
+    id: uuid.UUID
+    last_error: str | None
+    last_response_code: int | None
+    next_attempt_at: datetime.datetime | None
+    organization_slug: str
+    payload: JsonValue
+    status: str
+    task_id: uuid.UUID | None
+    updated_at: datetime.datetime
+    webhook_id: uuid.UUID
+
+
+class PublicWebhookDeliveriesInsert(TypedDict):
+    attempts: NotRequired[int]
+    completed_at: NotRequired[datetime.datetime | None]
+    created_at: NotRequired[datetime.datetime]
+    event_type: str
+    id: NotRequired[uuid.UUID]
+    last_error: NotRequired[str | None]
+    last_response_code: NotRequired[int | None]
+    next_attempt_at: NotRequired[datetime.datetime | None]
+    organization_slug: str
+    payload: JsonValue
+    status: NotRequired[str]
+    task_id: NotRequired[uuid.UUID | None]
+    updated_at: NotRequired[datetime.datetime]
+    webhook_id: uuid.UUID
+
+
+class PublicWebhookDeliveriesUpdate(TypedDict):
+    attempts: NotRequired[int]
+    completed_at: NotRequired[datetime.datetime | None]
+    created_at: NotRequired[datetime.datetime]
+    event_type: NotRequired[str]
+    id: NotRequired[uuid.UUID]
+    last_error: NotRequired[str | None]
+    last_response_code: NotRequired[int | None]
+    next_attempt_at: NotRequired[datetime.datetime | None]
+    organization_slug: NotRequired[str]
+    payload: NotRequired[JsonValue]
+    status: NotRequired[str]
+    task_id: NotRequired[uuid.UUID | None]
+    updated_at: NotRequired[datetime.datetime]
+    webhook_id: NotRequired[uuid.UUID]
+
+
+class PublicWebhooks(BaseModel):
+    created_at: datetime.datetime
+    created_by: uuid.UUID | None
+    description: str | None
+    disabled_reason: str | None
+    enabled: bool
+    events: list[str]
+    failing_since: datetime.datetime | None
+    id: uuid.UUID
+    organization_slug: str
+    updated_at: datetime.datetime
+    url: str
+
+
+class PublicWebhooksInsert(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    description: NotRequired[str | None]
+    disabled_reason: NotRequired[str | None]
+    enabled: NotRequired[bool]
+    events: list[str]
+    failing_since: NotRequired[datetime.datetime | None]
+    id: NotRequired[uuid.UUID]
+    organization_slug: str
+    updated_at: NotRequired[datetime.datetime]
+    url: str
+
+
+class PublicWebhooksUpdate(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
+    description: NotRequired[str | None]
+    disabled_reason: NotRequired[str | None]
+    enabled: NotRequired[bool]
+    events: NotRequired[list[str]]
+    failing_since: NotRequired[datetime.datetime | None]
+    id: NotRequired[uuid.UUID]
+    organization_slug: NotRequired[str]
+    updated_at: NotRequired[datetime.datetime]
+    url: NotRequired[str]
 
 
 class PublicWorkers(BaseModel):

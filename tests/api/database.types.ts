@@ -2353,6 +2353,7 @@ export type Database = {
         Row: {
           created_at: string;
           description: string;
+          is_internal: boolean;
           name: string;
           needs_agent: boolean;
           updated_at: string;
@@ -2361,6 +2362,7 @@ export type Database = {
         Insert: {
           created_at?: string;
           description: string;
+          is_internal?: boolean;
           name: string;
           needs_agent?: boolean;
           updated_at?: string;
@@ -2368,6 +2370,7 @@ export type Database = {
         Update: {
           created_at?: string;
           description?: string;
+          is_internal?: boolean;
           name?: string;
           needs_agent?: boolean;
           updated_at?: string;
@@ -2773,6 +2776,166 @@ export type Database = {
           },
           {
             foreignKeyName: "users_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+        ];
+      };
+      webhook_deliveries: {
+        Row: {
+          attempts: number;
+          completed_at: string | null;
+          created_at: string;
+          event_type: string;
+          id: string;
+          last_error: string | null;
+          last_response_code: number | null;
+          next_attempt_at: string | null;
+          organization_slug: string;
+          payload: NonNullable<Json>;
+          status: string;
+          task_id: string | null;
+          updated_at: string;
+          webhook_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          attempts?: number;
+          completed_at?: string | null;
+          created_at?: string;
+          event_type: string;
+          id?: string;
+          last_error?: string | null;
+          last_response_code?: number | null;
+          next_attempt_at?: string | null;
+          organization_slug: string;
+          payload: NonNullable<Json>;
+          status?: string;
+          task_id?: string | null;
+          updated_at?: string;
+          webhook_id: string;
+        };
+        Update: {
+          attempts?: number;
+          completed_at?: string | null;
+          created_at?: string;
+          event_type?: string;
+          id?: string;
+          last_error?: string | null;
+          last_response_code?: number | null;
+          next_attempt_at?: string | null;
+          organization_slug?: string;
+          payload?: NonNullable<Json>;
+          status?: string;
+          task_id?: string | null;
+          updated_at?: string;
+          webhook_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "webhook_deliveries_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "webhook_deliveries_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "webhook_deliveries_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: true;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "webhook_deliveries_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: true;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
+          },
+          {
+            foreignKeyName: "webhook_deliveries_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: true;
+            referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "webhook_deliveries_webhook_id_fkey";
+            columns: ["webhook_id"];
+            isOneToOne: false;
+            referencedRelation: "webhooks";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      webhooks: {
+        Row: {
+          created_at: string;
+          created_by: string | null;
+          description: string | null;
+          disabled_reason: string | null;
+          enabled: boolean;
+          events: string[];
+          failing_since: string | null;
+          id: string;
+          organization_slug: string;
+          updated_at: string;
+          url: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          created_by?: string | null;
+          description?: string | null;
+          disabled_reason?: string | null;
+          enabled?: boolean;
+          events: string[];
+          failing_since?: string | null;
+          id?: string;
+          organization_slug: string;
+          updated_at?: string;
+          url: string;
+        };
+        Update: {
+          created_at?: string;
+          created_by?: string | null;
+          description?: string | null;
+          disabled_reason?: string | null;
+          enabled?: boolean;
+          events?: string[];
+          failing_since?: string | null;
+          id?: string;
+          organization_slug?: string;
+          updated_at?: string;
+          url?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "webhooks_created_by_fkey";
+            columns: ["created_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "webhooks_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "webhooks_organization_slug_fkey";
             columns: ["organization_slug"];
             isOneToOne: false;
             referencedRelation: "organizations";
@@ -3581,10 +3744,12 @@ export type Database = {
       };
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
+      agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
       begin_remote_task: {
         Args: { attempt: number; lease_token: string; server: string; task_id: string };
         Returns: Json;
       };
+      budget_status: { Args: { organization_slug: string }; Returns: Json };
       cancel_task: {
         Args: { task_id: string };
         Returns: {
@@ -3710,6 +3875,10 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      create_webhook: {
+        Args: { description?: string; events: string[]; organization_slug: string; url: string };
+        Returns: Json;
       };
       delete_organization_secret: { Args: { name: string; organization_slug: string }; Returns: undefined };
       enqueue_tasks: {
@@ -3972,6 +4141,7 @@ export type Database = {
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
+      read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;
@@ -4019,6 +4189,31 @@ export type Database = {
         };
       };
       replace_ciphertexts: { Args: { items: Json; source: string }; Returns: Json };
+      replay_webhook_delivery: {
+        Args: { delivery_id: string };
+        Returns: {
+          attempts: number;
+          completed_at: string | null;
+          created_at: string;
+          event_type: string;
+          id: string;
+          last_error: string | null;
+          last_response_code: number | null;
+          next_attempt_at: string | null;
+          organization_slug: string;
+          payload: NonNullable<Json>;
+          status: string;
+          task_id: string | null;
+          updated_at: string;
+          webhook_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "webhook_deliveries";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       report_task_status: { Args: { "": Json }; Returns: Json };
       respond_to_input_request: {
         Args: { input_request_id: string; response: Json };
@@ -4157,6 +4352,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      rotate_webhook_secret: { Args: { overlap_seconds?: number; webhook_id: string }; Returns: Json };
       run_schedule: {
         Args: { schedule_id: string };
         Returns: {
@@ -4206,6 +4402,31 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "tasks";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      send_test_webhook: {
+        Args: { webhook_id: string };
+        Returns: {
+          attempts: number;
+          completed_at: string | null;
+          created_at: string;
+          event_type: string;
+          id: string;
+          last_error: string | null;
+          last_response_code: number | null;
+          next_attempt_at: string | null;
+          organization_slug: string;
+          payload: NonNullable<Json>;
+          status: string;
+          task_id: string | null;
+          updated_at: string;
+          webhook_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "webhook_deliveries";
           isOneToOne: true;
           isSetofReturn: false;
         };

@@ -59,16 +59,8 @@ class GivenSecrets(Secrets):
     """Secrets that the test gives, by name."""
 
     def __init__(self, **values: str) -> None:
-        super().__init__(AnsweringBackend())
-        self._values = values
-
-    async def fill(self, organization: str, value: Any) -> Any:
-        assert organization == "demo-org"
-        if isinstance(value, str):
-            for name, secret in self._values.items():
-                value = value.replace(f"${{{name}}}", secret)
-            return value
-        return {key: await self.fill(organization, entry) for key, entry in value.items()}
+        rows = [{"name": name, "value": value, "version": 1} for name, value in values.items()]
+        super().__init__(AnsweringBackend(read_organization_secrets=rows))
 
 
 @dataclass

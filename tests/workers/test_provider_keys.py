@@ -10,11 +10,12 @@ import pytest
 from tests.unit.fake_backend import FakeBackend
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve, sse_reply
 from tests.unit.wire import EVENTS
-from tests.workers.test_agents_context import Heard
+from tests.workers.context_kit import AnsweringBackend, GivenSecrets, Heard
 from workers.agents.context import ContextAgents
 from workers.agents.providers import Providers
 from workers.agents.result import AgentResult
 from workers.contract import AgentRow, ClaimedTask, TaskRow
+from workers.door import Door
 from workers.errors import TaskFailure
 from workers.keyring import new_key
 from workers.secrets import Secrets
@@ -53,7 +54,9 @@ async def ask(providers: Providers, organization: str) -> AgentResult:
     config = {"provider": "openai", "model": "gpt-4o"}
     agent = AgentRow("a", "A", "context", "Be kind.", "active", io_schema={}, llm_config=config)
     claimed = ClaimedTask(TaskRow("t1", organization, "process", "Hello?", 3), agent, 1, "token")
-    return await ContextAgents(providers).run(claimed, agent, Heard())
+    async with Door(allow_private=True) as door:
+        agents = ContextAgents(providers, door=door, secrets=GivenSecrets(), database=AnsweringBackend())
+        return await agents.run(claimed, agent, Heard())
 
 
 def providers_on(server: Server, secrets: Secrets | None, **env: str) -> Providers:
