@@ -120,7 +120,7 @@ export async function startWorker(organizationSlugs) {
   const python = process.env.PYTHON ?? `${ROOT}/.venv/bin/python`;
   const worker = spawn(python, ["-m", "workers", "run", "--offline", "--poll-interval", "0.2", ...scope], {
     cwd: ROOT,
-    env: { ...process.env, LLM_OFFLINE_DELAY: "1", LOG_FORMAT: "json" },
+    env: { ...process.env, LLM_OFFLINE_DELAY: "1", LOG_FORMAT: "json", ORCHESTRATOR_ALLOW_PRIVATE_HOSTS: "1" },
     stdio: ["ignore", "ignore", "pipe"],
   });
   let log = "";

@@ -36,6 +36,8 @@ def test_a_claim_gives_the_task_its_agent_and_a_lease(tenant: Tenant, worker: Wo
         "input",
         "checkpoint",
         "allowed_hosts",
+        "agent_calls",
+        "call_stack",
     }
     assert set(lease["task"]) == TASK_KEYS
     assert set(lease["agent"]) == AGENT_KEYS

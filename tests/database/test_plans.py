@@ -55,6 +55,8 @@ select md5('project-' || n)::uuid, pg_temp.organization(n), pg_temp.person(n), m
 from generate_series(1, 6000) n;
 insert into public.project_steps (project_id, step_id, step_index, step_type, step_name)
 select md5('project-' || n)::uuid, 's' || i, i, 'agent', 's' from generate_series(1, 6000) n, generate_series(1, 3) i;
+insert into public.deliverables (organization_slug, user_id, title, type)
+select pg_temp.organization(n), pg_temp.person(n), 'x', 'text' from generate_series(1, 12000) n;
 """
 FILLED = (
     "users",
@@ -65,6 +67,7 @@ FILLED = (
     "tasks",
     "projects",
     "project_steps",
+    "deliverables",
 )
 WHO = {"member": "plan-member", "newcomer": "plan-newcomer", "admin": "plan-admin"}
 ADMINS = {"admin": "plan-1"}

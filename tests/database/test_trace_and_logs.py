@@ -237,7 +237,7 @@ def test_an_impossible_schedule_is_refused(place: Tenant, columns: Row, constrai
 
 
 def test_a_schedule_names_a_known_method_and_a_usable_agent(place: Tenant) -> None:
-    with refused("23503"):
+    with refused("22023", "unknown_method"):
         schedule(place, method="no_such_method")
     for agent in (place.world.tenant().agent, "no-such-agent"):
         with refused("PT404", "agent_not_found"):
