@@ -37,7 +37,8 @@ def main() -> int:
     try:
         card = fetch(options.slug, environment(options.name))
     except (StackError, httpx.HTTPError) as error:
-        print(f"agent-card: {error}", *filter(None, [getattr(error, "hint", None)]), sep="\n", file=sys.stderr)
+        hint = getattr(error, "hint", None) or "start the local stack (./scripts/stack up), or correct SUPABASE_URL"
+        print(f"agent-card: {error}", hint, sep="\n", file=sys.stderr)
         return 1
     print(json.dumps(card, ensure_ascii=False, indent=2) if options.json else "\n".join(yaml_lines(card)))
     return 0

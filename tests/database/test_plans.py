@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from tests.database.kit import Connection, connect
+from tests.database.scratch import FILES, apply, instance_of, scratch_database
+from tests.stack import Stack
 
 # 100 organizations, of which the first has half of everything, and half of that is one member's; a newcomer's has five
 # tasks.
@@ -94,12 +96,18 @@ class Node:
 
 
 @pytest.fixture(scope="module")
+def dsn(stack: Stack) -> Iterator[str]:
+    """Give a database without what other tests leave behind: the size of an index decides about plans as its rows do."""
+    with scratch_database(instance_of(stack), "plans") as address:
+        with connect(address) as connection:
+            for file in FILES:
+                apply(connection, file)
+        yield address
+
+
+@pytest.fixture(scope="module")
 def full(dsn: str) -> Iterator[Connection]:
     """Give a connection in whose open transaction the rows stand."""
-    with connect(dsn) as connection:
-        # What other tests have left behind: the size of a table and its indexes decides about plans as its rows do.
-        connection.execute("vacuum (analyze)")
-        connection.execute("reindex table private.live_tasks")
     with connect(dsn) as connection, connection.transaction(force_rollback=True):
         for table in FILLED:
             connection.execute(f"alter table public.{table} disable trigger user")

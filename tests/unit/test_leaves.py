@@ -107,6 +107,7 @@ def test_a_full_completion_has_the_form_of_the_contract() -> None:
         "format": "markdown",
         "content": "x",
         "metadata": {"k": "v"},
+        "file_attachments": None,
     }
     assert body["usage"][0]["cost"] is None
     assert set(report) == {"heartbeats", "completed", "understands"}

@@ -222,13 +222,6 @@ def test_an_endpoint_that_is_too_slow_ends_the_task_as_timeout(crew: Crew, lab: 
 # What cannot run -----------------------------------------------------------------------------------------------------
 
 
-def test_an_external_agent_is_not_supported_yet(crew: Crew, lab: Lab) -> None:
-    crew.muster(1)
-    agent = lab.add_agent(agent_type="external", endpoint={"url": "https://agent.example.com/"})
-    task = lab.await_task(lab.add_task(agent), "failed")
-    assert (task["error_code"], task["attempt"]) == ("agent_type_unsupported", 1)
-
-
 @pytest.mark.parametrize(
     ("change", "error_code"),
     [
