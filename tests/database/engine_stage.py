@@ -120,10 +120,8 @@ class Stage:
 
     def let_reap(self, due: bool) -> None:
         """Decide whether the next exchange finds the reaper due."""
-        self.world.admin.execute(
-            "update private.maintenance set last_run_at = %s, rests_until = '-infinity'",
-            "-infinity" if due else "infinity",
-        )
+        last = "-infinity" if due else "infinity"
+        self.world.admin.execute("update private.maintenance set last_run_at = %s, rests_until = '-infinity'", last)
 
     def compare(self) -> None:
         """Read everything; no promise may be broken, and every task must be as the model says."""

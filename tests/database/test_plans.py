@@ -97,7 +97,7 @@ class Node:
 
 @pytest.fixture(scope="module")
 def dsn(stack: Stack) -> Iterator[str]:
-    """Give a database without what other tests leave behind: the size of an index decides about plans as its rows do."""
+    """Give a database without what other tests leave behind: the size of an index decides as its rows do."""
     with scratch_database(instance_of(stack), "plans") as address:
         with connect(address) as connection:
             for file in FILES:
