@@ -63,7 +63,7 @@ class Secrets:
         Raises:
             TaskFailure: agent_misconfigured, naming what is missing or cannot be decrypted; secrets_unavailable.
         """
-        names = {name for text in _strings(value) for escape, name in _PLACEHOLDER.findall(text) if not escape}
+        names = names_in(value)
         for name in sorted(names):
             if not _NAME.fullmatch(name):
                 raise _misconfigured(
@@ -164,6 +164,11 @@ class _Kept:
     def _drop(self, key: tuple[str, str]) -> None:
         _, value = self._entries.pop(key, (0.0, None))
         self._chars -= len(value or "")
+
+
+def names_in(value: Any) -> set[str]:
+    """Return the names of the secrets that JSON refers to."""
+    return {name for text in _strings(value) for escape, name in _PLACEHOLDER.findall(text) if not escape}
 
 
 def _strings(value: Any) -> Iterator[str]:
