@@ -80,8 +80,8 @@ class Secrets:
             )
         return _filled(value, values)
 
-    def redact(self, text: str, organization: str | None = None) -> str:
-        """Return text in which the secrets that were handed out so far, to one organization or all, read [redacted]."""
+    def redact(self, text: str, organization: str) -> str:
+        """Return an organization's text in which the secrets that it was handed so far, and ours, read [redacted]."""
         return self._redactor.text(text, organization)
 
     async def _values(self, organization: str, names: Iterable[str]) -> dict[str, str | None]:

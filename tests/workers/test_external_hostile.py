@@ -12,7 +12,7 @@ import pytest
 
 from tests.a2a_server import CARD_PATH, remote_agent
 from tests.unit.http_server import Reply, Seen, json_reply, serve, sse_reply
-from tests.workers.external_kit import SECRET, Bench, bench
+from tests.workers.external_kit import RIVALS_SECRET, SECRET, Bench, bench
 from workers.agents.external import remote as remote_module
 from workers.agents.external.cards import Cards, read_card
 from workers.agents.external.config import read_remote
@@ -187,6 +187,7 @@ async def test_an_answer_that_is_none_ends_the_attempt(result: Any, code: str, s
         ({"code": -32009, "message": "old"}, "protocol_unsupported", "version"),
         ({"code": -32602, "message": f"no {SECRET}"}, "endpoint_error", "no [redacted]"),
         ({"code": -32603, "message": "boom"}, "endpoint_error", "boom"),
+        ({"code": -32603, "message": f"boom {RIVALS_SECRET}"}, "endpoint_error", f"boom {RIVALS_SECRET}"),
         ({"code": -1, "message": "own code"}, "endpoint_error", "own code"),
         ({"code": "x"}, "endpoint_error", ""),
         ("text", "endpoint_error", ""),

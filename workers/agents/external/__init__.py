@@ -8,6 +8,7 @@ goes on with the same remote task.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 import httpx
@@ -80,13 +81,15 @@ class ExternalAgents:
         except TaskFailure as failure:
             if failure.code in _ASTRAY:
                 self._cards.drop(organization, remote)
-            failure.message = self._secrets.redact(failure.message)
+            failure.message = self._secrets.redact(failure.message, organization)
             raise
 
     async def _talk(
         self, claimed: ClaimedTask, agent: AgentRow, reporter: Reporter, wire: Wire, terms: Terms
     ) -> AgentResult:
-        task = RemoteTask(reporter, self._secrets.redact)
+        organization = claimed.task.organization_slug
+        redact = functools.partial(self._secrets.redact, organization=organization)
+        task = RemoteTask(reporter, redact)
         link = await self._links.begin(claimed, terms.server)
         talk = Talk(claimed, wire, self._links, task, terms)
         reporter.progress(CALLED, "Agent called")
@@ -97,11 +100,11 @@ class ExternalAgents:
                 if _for_good(stopped, claimed):
                     await talk.cancel()
                 raise
-            failure = failure_of(task, self._secrets.redact)
+            failure = failure_of(task, redact)
             if failure is not None:
                 raise failure
             if task.message is None and task.state in INTERRUPTED:
-                raise question_of(task, talk.last_message_id, agent, self._secrets.redact)
+                raise question_of(task, talk.last_message_id, agent, redact)
             reporter.progress(ANSWERED, "Agent answered")
             return result_of(task, agent, {"binding": terms.binding, "version": terms.version})
         except TaskFailure as failure:
