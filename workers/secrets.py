@@ -22,6 +22,7 @@ from workers.redaction import Redactor
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 _PLACEHOLDER = re.compile(r"(\$?)\$\{([^}]*)\}")
 _MAX_NAMES = 100  # What the database gives at once.
+_MAX_USED_CHARS = 262_144  # Of all secrets of an agent: each is looked for in all it says, in many forms.
 _KEPT_SECONDS, _MISSING_SECONDS = 10.0, 2.0
 
 
@@ -95,6 +96,8 @@ class Secrets:
                 values, unknown = self._kept.find(organization, wanted)
                 if unknown:
                     values |= await self._read(organization, unknown)
+        if sum(len(value) for value in values.values() if value is not None) > _MAX_USED_CHARS:
+            raise _misconfigured(f"The agent's secrets have more than {_MAX_USED_CHARS} characters in all.", wanted)
         for value in values.values():
             if value is not None:
                 self._redactor.remember(value, organization)
