@@ -17,6 +17,7 @@ from a2a.client.client_factory import ClientFactory
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface
 
 from workers.agents.external.answer import failure_of, question_of, result_of
+from workers.agents.external.bounded import bound_values
 from workers.agents.external.cards import Card, Cards, Interface, check_skill, choose_interface
 from workers.agents.external.config import Remote, read_remote
 from workers.agents.external.links import Links
@@ -75,6 +76,7 @@ class ExternalAgents:
                 organization=organization,
             ) as http:
                 http.headers.update(remote.endpoint.headers)
+                http.event_hooks = {"response": [bound_values]}
                 client = _client(interface, http, streaming=card.streaming)
                 wire = Wire(client, ids_in_path=interface.binding == "HTTP+JSON")
                 return await self._talk(claimed, agent, reporter, wire, terms)
