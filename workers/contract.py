@@ -71,7 +71,10 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
-    """A row of `agents`; its JSON columns are checked where they are used, never trusted."""
+    """A row of `agents`; its JSON columns are checked where they are used, never trusted.
+
+    `is_private`: it belongs to a user, who is perhaps no more than a member of the task's organization.
+    """
 
     slug: str
     name: str
@@ -85,6 +88,7 @@ class AgentRow:
     endpoint: Json = None
     llm_config: Json = None
     metadata: Json = None
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

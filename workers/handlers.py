@@ -14,6 +14,7 @@ from workers.deliverable import build_deliverable
 from workers.errors import TaskFailure
 from workers.job import Handler, Job
 from workers.schema_check import check_document
+from workers.secrets import names_in
 
 
 def build_handlers(agents: Mapping[str, AgentRunner]) -> dict[str, Handler]:
@@ -59,6 +60,14 @@ def _usable_agent(claimed: ClaimedTask) -> AgentRow:
     if agent.status != "active":
         raise TaskFailure(
             "agent_inactive", f"The agent {agent.slug!r} is {agent.status}: activate it and retry the task."
+        )
+    # Any member makes private agents and says where they send: what admins keep secret would go there.
+    if agent.is_private and (names := sorted(names_in([agent.endpoint, agent.llm_config]))):
+        raise TaskFailure(
+            "agent_misconfigured",
+            f"The agent refers to {', '.join(names)[:500]}, but it is private, and only agents of an organization may "
+            "use its secrets: a developer adds it to the organization.",
+            data={"secrets": names[:100]},
         )
     return agent
 

@@ -22,6 +22,7 @@ from workers.redaction import Redactor
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 _PLACEHOLDER = re.compile(r"(\$?)\$\{([^}]*)\}")
 _MAX_NAMES = 100  # What the database gives at once.
+_MAX_USED_CHARS = 262_144  # Of all secrets of an agent: each is looked for in all it says, in many forms.
 _KEPT_SECONDS, _MISSING_SECONDS = 10.0, 2.0
 
 
@@ -63,7 +64,7 @@ class Secrets:
         Raises:
             TaskFailure: agent_misconfigured, naming what is missing or cannot be decrypted; secrets_unavailable.
         """
-        names = {name for text in _strings(value) for escape, name in _PLACEHOLDER.findall(text) if not escape}
+        names = names_in(value)
         for name in sorted(names):
             if not _NAME.fullmatch(name):
                 raise _misconfigured(
@@ -80,8 +81,8 @@ class Secrets:
             )
         return _filled(value, values)
 
-    def redact(self, text: str, organization: str | None = None) -> str:
-        """Return text in which the secrets that were handed out so far, to one organization or all, read [redacted]."""
+    def redact(self, text: str, organization: str) -> str:
+        """Return an organization's text in which the secrets that it was handed so far, and ours, read [redacted]."""
         return self._redactor.text(text, organization)
 
     async def _values(self, organization: str, names: Iterable[str]) -> dict[str, str | None]:
@@ -95,6 +96,8 @@ class Secrets:
                 values, unknown = self._kept.find(organization, wanted)
                 if unknown:
                     values |= await self._read(organization, unknown)
+        if sum(len(value) for value in values.values() if value is not None) > _MAX_USED_CHARS:
+            raise _misconfigured(f"The agent's secrets have more than {_MAX_USED_CHARS} characters in all.", wanted)
         for value in values.values():
             if value is not None:
                 self._redactor.remember(value, organization)
@@ -164,6 +167,11 @@ class _Kept:
     def _drop(self, key: tuple[str, str]) -> None:
         _, value = self._entries.pop(key, (0.0, None))
         self._chars -= len(value or "")
+
+
+def names_in(value: Any) -> set[str]:
+    """Return the names of the secrets that JSON refers to."""
+    return {name for text in _strings(value) for escape, name in _PLACEHOLDER.findall(text) if not escape}
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workers.agents.retry_after import read_retry_after
 from workers.backend import Backend
-from workers.contract import Completion
+from workers.contract import ClaimedTask, Completion
 from workers.door import Door, DoorError
 from workers.errors import BackendError, TaskFailure
 from workers.job import Job
@@ -58,7 +58,7 @@ class Webhooks:
         headers = signed_headers(delivery_id, int(time.time()), delivery.body, delivery.secrets)
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._send(job.claimed.allowed_hosts, delivery, headers)
+                return await self._send(job.claimed, delivery, headers)
         except TimeoutError:
             raise _unreachable(f"did not answer within {self._timeout:g} seconds") from None
         except DoorError as error:
@@ -80,11 +80,15 @@ class Webhooks:
                 "internal_error", f"The delivery could not be read: {type(error).__name__}.", retryable=True
             ) from None
 
-    async def _send(
-        self, allowed_hosts: Sequence[str] | None, delivery: _Delivery, headers: Mapping[str, str]
-    ) -> Completion:
+    async def _send(self, claimed: ClaimedTask, delivery: _Delivery, headers: Mapping[str, str]) -> Completion:
+        door = self._door.client(
+            claimed.allowed_hosts,
+            timeout=self._timeout,
+            max_bytes=_MAX_ANSWER_BYTES,
+            organization=claimed.task.organization_slug,
+        )
         async with (
-            self._door.client(allowed_hosts, timeout=self._timeout, max_bytes=_MAX_ANSWER_BYTES) as client,
+            door as client,
             client.stream("POST", delivery.url, content=delivery.body.encode(), headers=headers) as response,
         ):
             if response.is_success:  # The rest of its answer does not matter, and is not waited for.

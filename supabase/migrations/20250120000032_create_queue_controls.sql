@@ -271,7 +271,7 @@ as $$
   select t.id from private.live_tasks l join public.tasks t on t.id = l.task_id
   where l.organization_slug = cancellable_tasks.organization_slug
     and (
-      not (select private.is_client()) or t.user_id = (select auth.uid())
+      not (select private.is_client()) or t.user_id = (select auth.uid()) and not private.method_is_internal(t.method)
       or t.organization_slug = any (array(select private.my_organizations('admin')))
     )
     and (cancellable_tasks.task_ids is null or t.id = any (cancellable_tasks.task_ids))

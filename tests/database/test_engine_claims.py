@@ -14,7 +14,7 @@ TASK_KEYS = {
 }
 AGENT_KEYS = {
     *("slug", "name", "description", "version", "agent_type", "context", "io_schema", "capabilities", "endpoint"),
-    *("llm_config", "metadata", "status"),
+    *("llm_config", "metadata", "status", "is_private"),
 }
 
 
@@ -189,7 +189,8 @@ def test_the_agent_comes_as_it_is_at_the_claim(tenant: Tenant, worker: Worker) -
 def test_the_owner_of_a_private_agent_gets_it(tenant: Tenant, worker: Worker) -> None:
     slug = tenant.add_agent(organization_slug=[], owner_user_id=tenant.owner.id)
     tenant.task(agent_slug=slug)
-    assert worker.claim_one(tenant)["agent"]["slug"] == slug
+    agent = worker.claim_one(tenant)["agent"]
+    assert (agent["slug"], agent["is_private"]) == (slug, True)
 
 
 def test_history_is_what_was_said_before_without_the_prompt_itself(tenant: Tenant, worker: Worker) -> None:

@@ -134,3 +134,19 @@ def test_tasks_of_deliveries_go_after_ten_minutes_and_deliveries_after_thirty_da
     assert [row["status"] for row in hooks.deliveries(tenant)] == ["delivered", "pending"]
     service.at("31 days").execute("select private.purge_webhook_deliveries()")
     assert [row["status"] for row in hooks.deliveries(tenant)] == ["pending"]
+
+
+def test_who_is_no_admin_any_more_does_not_stop_what_is_sent_for_them(tenant: Tenant) -> None:
+    once = tenant.join("admin")
+    hooks.add(tenant, "task.cancelled", session=once)
+    tenant.owner.call("cancel_task", task_id=tenant.task())
+    sent = hooks.delivery(tenant)["task_id"]
+    query = "update public.organization_members set role = 'member' where organization_slug = %s and user_id = %s"
+    tenant.world.admin.execute(query, tenant.slug, once.id)
+    with refused("PT404", "task_not_found"):
+        once.call("cancel_task", task_id=sent)
+    told = once.call("cancel_tasks", organization_slug=tenant.slug, method="deliver_webhook")
+    assert (told["cancelled"], told["remaining"]) == (0, 0)
+    assert hooks.delivery(tenant)["status"] == "pending"
+    tenant.owner.call("cancel_task", task_id=sent)
+    assert hooks.delivery(tenant)["status"] == "dead"

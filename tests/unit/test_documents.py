@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.agents.documents import check_output, plain_text_property, text_of, title_of
+from workers.agents.documents import check_output, plain_text_property, readable_json, text_of, title_of
 from workers.agents.draft import write_draft
 from workers.agents.sample import fill_schema
 from workers.contract import TaskRow
@@ -19,6 +20,17 @@ TASK = TaskRow("t1", "demo-org", "process", "Write a post\nabout tide pools", 3,
 
 
 # Deliverables.
+
+
+def test_deep_json_does_not_grow_a_hundredfold_when_it_is_made_readable() -> None:
+    assert readable_json({"a": [1]}) == '{\n  "a": [\n    1\n  ]\n}'
+    deep: Any = [1] * 10_000
+    for _ in range(300):
+        deep = [deep]
+    assert len(readable_json(deep)) < 40_000
+    for _ in range(500):
+        deep = [deep]
+    assert json.loads(readable_json(deep)) == deep
 
 
 @pytest.mark.parametrize(

@@ -140,3 +140,18 @@ async def test_a_schema_that_is_none_is_the_agents_fault(io_schema: Any) -> None
     failed = await failure(agent=replace(AGENT, io_schema=io_schema))
     assert failed.code == "agent_misconfigured"
     assert "io_schema" in failed.message
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"endpoint": {"url": "https://a.example", "headers": {"X-Stolen": "${STRIPE_KEY}"}}},
+        {"llm_config": {"tools": {"mcp_servers": [{"url": "https://a.example/${STRIPE_KEY}"}]}}},
+    ],
+)
+async def test_a_private_agent_gets_no_secret_of_the_organization(columns: dict[str, Any]) -> None:
+    refused = await failure(agent=replace(AGENT, is_private=True, **columns))
+    assert (refused.code, refused.data) == ("agent_misconfigured", {"secrets": ["STRIPE_KEY"]})
+    assert (await handle(agent=replace(AGENT, **columns))).response
+    escaped = {"url": "https://a.example/$${STRIPE_KEY}"}
+    assert (await handle(agent=replace(AGENT, is_private=True, endpoint=escaped))).response

@@ -236,6 +236,19 @@ def test_a_stream_that_holds_no_beginning_of_a_secret_waits_for_nothing() -> Non
 # Reading and filling in ----------------------------------------------------------------------------------------------
 
 
+async def test_an_agent_uses_secrets_of_a_quarter_mebibyte_at_most() -> None:
+    """They are looked for in all that it says: hundreds of large ones would keep the worker busy."""
+    redactor = Redactor()
+    store = Store(**{f"S{number}": "x" * 60_000 for number in range(5)})
+    secrets = store.secrets(redactor=redactor)
+    assert await secrets.fill("acme", "${S0}${S1}${S2}${S3}")
+    refused = await refusal(secrets.fill("acme", "${S0}${S1}${S2}${S3}${S4}"))
+    assert (refused.code, refused.message) == (
+        "agent_misconfigured",
+        "The agent's secrets have more than 262144 characters in all.",
+    )
+
+
 async def test_get_gives_the_secret_of_that_organization_only() -> None:
     store = Store(STRIPE_KEY=VALUE)
     secrets = store.secrets()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve
@@ -55,10 +56,23 @@ class TestSecrets(Secrets):
                 value = value.replace(f"${{{name}}}", self._secrets[name])
         return value
 
-    def redact(self, text: str, _organization: str | None = None) -> str:
+    def redact(self, text: str, organization: str) -> str:
+        assert organization == "demo-org"
         for value in self._secrets.values():
             text = text.replace(value, "[redacted]")
         return text
+
+
+class CountingDoor(Door):
+    """A door that notes whose share each client takes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.shares: list[str] = []
+
+    def client(self, *arguments: Any, **limits: Any) -> httpx.AsyncClient:
+        self.shares.append(limits.get("organization", ""))
+        return super().client(*arguments, **limits)
 
 
 class NoDatabase:

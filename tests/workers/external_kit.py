@@ -21,6 +21,7 @@ from workers.redaction import Redactor
 from workers.secrets import Secrets
 
 SECRET = "hunter2-key"
+RIVALS_SECRET = "because"  # Of another organization: hidden here, it would garble texts or be found out by trial.
 # Made once: reading all root certificates takes longer than most attempts.
 _TLS = ssl.create_default_context()
 
@@ -96,6 +97,7 @@ class Bench:
         claimed = ClaimedTask(task, agent, attempt, "token", history=self.history, input=answers, checkpoint=checkpoint)
         redactor = Redactor()
         redactor.remember(SECRET, "demo-org")
+        redactor.remember(RIVALS_SECRET, "rival-org")
         async with door or Door(allow_private=True, tls=_TLS) as way_out:
             secrets = Secrets(self.shelf, redactor=redactor)
             waits = lambda: Backoff(0.02, 0.05)  # noqa: E731

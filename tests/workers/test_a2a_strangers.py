@@ -352,6 +352,9 @@ def test_requests_over_the_limit_are_refused_before_they_are_read(place: Place) 
     assert answer.status_code == 413
     chunked = place.http.post(place.base, content=(b"x" * 100_000 for _ in range(40)), headers=authorization)
     assert chunked.status_code == 413
+    # The SDK would take seconds for them, and everybody else would wait.
+    many = place.http.post(place.base, content=b"[" + b"1," * 1_000_000 + b"1]", headers=authorization)
+    assert (many.status_code, many.json()["error"]["code"]) == (413, 413)
     rest = place.http.post(f"{place.base}/message:send", content=b"{" * 9, headers=authorization)
     assert rest.status_code == 400
 

@@ -278,6 +278,8 @@ async def test_a_model_without_a_price_keeps_its_tokens() -> None:
     [
         (None, "llm_config"),
         ({"provider": "anthropic"}, "llm_config.model"),
+        ({"provider": "google", "model": "models/m:countTokens#"}, "llm_config.model"),
+        ({"provider": "google", "model": "%2e%2e/cachedContents?x="}, "llm_config.model"),
         ({"provider": "nobody", "model": "m"}, "llm_config.provider"),
         ({"provider": "openai", "model": "m", "parameters": {"temprature": 1}}, "llm_config.parameters.temprature"),
         (

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.unit.http_server import Reply, serve
 from tests.unit.wire import EVENTS, stream
+from tests.workers.api_kit import CountingDoor
 from tests.workers.context_kit import GivenSecrets, Heard, Surroundings, context_agents, llm_config, names
 from tests.workers.test_agents_ask import script
 from tests.workers.test_agents_context import TOOL_STOP
@@ -101,6 +102,13 @@ async def run(
     async with context_agents(provider, url, around) as agents:
         result: AgentResult = await agents.run(claimed, row, heard or Heard())
     return result
+
+
+async def test_the_connections_are_of_the_organizations_share(tide: Tide) -> None:
+    door = CountingDoor(allow_private=True)
+    with serve(script(stream("openai", ["High."]))) as model:
+        await run("openai", model.url, {"name": "tide", "url": tide.url}, around=Surroundings(door=door))
+    assert door.shares == ["demo-org"]
 
 
 async def failure(*servers: Any, around: Surroundings | None = None) -> TaskFailure:

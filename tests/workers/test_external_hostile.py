@@ -5,19 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.a2a_server import CARD_PATH, remote_agent
 from tests.unit.http_server import Reply, Seen, json_reply, serve, sse_reply
-from tests.workers.external_kit import SECRET, Bench, bench
+from tests.workers.external_kit import RIVALS_SECRET, SECRET, Bench, bench
 from workers.agents.external import remote as remote_module
+from workers.agents.external.bounded import bound_values
 from workers.agents.external.cards import Cards, read_card
 from workers.agents.external.config import read_remote
 from workers.contract import ClaimedTask, TaskRow
-from workers.door import Door
+from workers.door import Door, DoorError
 from workers.errors import TaskFailure
 from workers.secrets import Secrets
 
@@ -81,6 +83,41 @@ async def test_a_card_of_50_mb_is_not_read() -> None:
         failure = await Bench(server.url, "x").fails()
     assert failure.code == "response_too_large"
     assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_an_answer_of_very_many_values_is_not_read(streaming: bool) -> None:
+    values = b"1," * 500_000  # A megabyte, which keeps the SDK busy for two seconds.
+    head = b'{"jsonrpc": "2.0", "id": "1", "result": {"task": {"id": "r1", "artifacts": [{"parts": [{"data": ['
+    kind, frame = ("text/event-stream", b"data: %s\n\n") if streaming else ("application/json", b"%s")
+    body = frame % (head + values + b"1]}]}]}}}")
+    headers = {"Content-Type": kind}
+    failure = await talk(lambda _seen: Reply(headers=headers, chunks=[body]), streaming=streaming)
+    assert (failure.code, failure.retryable) == ("response_too_large", False)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "fits"),
+    [
+        ([b"data: " + b"1," * 60_000 + b"\n\n"] * 5, True),
+        ([b"data: " + b"1," * 60_000 + b"\r\n\r\ndata: " + b"1," * 30_000, b"\n\ndata: " + b"1," * 60_000], True),
+        ([b"data: " + b"1," * 60_000 + b"\n", b"data: " + b"1," * 60_000], False),
+    ],
+)
+async def test_each_event_of_a_stream_may_have_many_values(pieces: list[bytes], fits: bool) -> None:
+    async def given() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    request = httpx.Request("POST", "http://a.example", headers={"Accept": "application/json, text/event-stream"})
+    headers = {"Content-Type": "text/event-stream"}
+    response = httpx.Response(200, headers=headers, content=given(), request=request)
+    await bound_values(response)
+    if fits:
+        assert await response.aread() == b"".join(pieces)
+        return
+    with pytest.raises(DoorError):
+        await response.aread()
 
 
 async def test_a_card_of_a_thousand_skills_is_fine_and_a_skill_must_be_among_them() -> None:
@@ -187,6 +224,7 @@ async def test_an_answer_that_is_none_ends_the_attempt(result: Any, code: str, s
         ({"code": -32009, "message": "old"}, "protocol_unsupported", "version"),
         ({"code": -32602, "message": f"no {SECRET}"}, "endpoint_error", "no [redacted]"),
         ({"code": -32603, "message": "boom"}, "endpoint_error", "boom"),
+        ({"code": -32603, "message": f"boom {RIVALS_SECRET}"}, "endpoint_error", f"boom {RIVALS_SECRET}"),
         ({"code": -1, "message": "own code"}, "endpoint_error", "own code"),
         ({"code": "x"}, "endpoint_error", ""),
         ("text", "endpoint_error", ""),

@@ -15,6 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.stack import Stack
 from tests.unit.http_server import Reply, Seen, Server, serve
+from tests.workers.api_kit import CountingDoor
 from tests.workers.conftest import Lab, Row, laboratory, wait_for
 from workers.backend import Backend
 from workers.contract import ClaimedTask, Completion, TaskRow
@@ -218,16 +219,24 @@ class Database:
         return self.answer
 
 
-async def deliver(answer: Any, *, seconds: float = 5.0) -> Completion:
+async def deliver(answer: Any, *, seconds: float = 5.0, way_out: Door | None = None) -> Completion:
     task = TaskRow("t", "acme", "deliver_webhook", "Deliver", 8, params={"delivery_id": "d"})
     database: Backend = Database(answer)  # type: ignore[assignment]  # a handler uses nothing else of it
-    async with Door(allow_private=True) as door:
+    async with way_out or Door(allow_private=True) as door:
         job = Job(ClaimedTask(task, None, 1, "token"), ReportQueue(lambda: None))
         return await Webhooks(door, database, timeout=seconds).deliver(job)
 
 
 def sending(url: str) -> Row:
     return {"webhook_id": "w", "url": url, "body": '{"type": "x"}', "secrets": [SECRET]}
+
+
+async def test_the_connections_are_of_the_organizations_share() -> None:
+    """Else each of an organization's many hosts would have a share of its own."""
+    with serve(lambda _seen: OK) as server:
+        door = CountingDoor(allow_private=True)
+        await deliver(sending(server.url), way_out=door)
+    assert door.shares == ["acme"]
 
 
 async def failure(url: str, **changes: Any) -> TaskFailure:

@@ -82,7 +82,7 @@ class ApiAgents:
         await self._check_filter(endpoint, organization)
         webhook = await self._webhooks.open(claimed, endpoint.reports_within) if endpoint.reports else None
         if webhook is not None and webhook.under_way:
-            answer = await self._reported(webhook, reporter)
+            answer = await self._reported(webhook, organization, reporter)
         else:
             answer = await self._answered(endpoint, claimed, agent, webhook, reporter)
         reporter.progress(_ANSWERED, "Endpoint answered")
@@ -101,19 +101,20 @@ class ApiAgents:
         reporter.progress(_CALLED if webhook is None else _TAKEN_ON, "Endpoint called")
         response, body = await self._call(endpoint, claimed, arguments)
         if webhook is not None and response.status_code == _ACCEPTED:
-            return await self._reported(webhook, reporter)
+            return await self._reported(webhook, claimed.task.organization_slug, reporter)
         return read_answer(response, body)
 
-    async def _reported(self, webhook: StatusWebhook, reporter: Reporter) -> Answer:
+    async def _reported(self, webhook: StatusWebhook, organization: str, reporter: Reporter) -> Answer:
+        tell = functools.partial(self._tell, organization, reporter)
         try:
-            return reported_answer(await self._webhooks.wait(webhook, functools.partial(self._tell, reporter)))
+            return reported_answer(await self._webhooks.wait(webhook, tell))
         except TaskFailure as failure:
-            failure.message = self._secrets.redact(failure.message)
+            failure.message = self._secrets.redact(failure.message, organization)
             raise
 
-    def _tell(self, reporter: Reporter, percent: float | None, message: str | None) -> None:
+    def _tell(self, organization: str, reporter: Reporter, percent: float | None, message: str | None) -> None:
         """Pass on how far the endpoint says it is."""
-        text = self._secrets.redact(message) if message is not None else None
+        text = self._secrets.redact(message, organization) if message is not None else None
         if percent is not None and percent > _TAKEN_ON:
             reporter.progress(min(percent, _ANSWERED), text)
         elif text is not None:
@@ -129,7 +130,7 @@ class ApiAgents:
             try:
                 made = await self._transforms.render(task.organization_slug, endpoint.request_transform, names)
             except TransformError as error:
-                problem = f"cannot be used: {self._secrets.redact(error.message)[:500]}"
+                problem = f"cannot be used: {self._secrets.redact(error.message, task.organization_slug)[:500]}"
                 raise misconfigured("endpoint.request_transform", problem) from None
             return _sent(endpoint, made)
         if endpoint.method == "GET":
@@ -163,17 +164,17 @@ class ApiAgents:
                 check_status(response)
                 return response, await response.aread()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._failed(endpoint, error) from None
+            raise self._failed(endpoint, claimed.task.organization_slug, error) from None
         except TimeoutError:
             if limit.expired():
                 raise _timed_out(endpoint) from None
             raise
 
-    def _failed(self, endpoint: Endpoint, error: httpx.HTTPError | httpx.InvalidURL) -> TaskFailure:
+    def _failed(self, endpoint: Endpoint, organization: str, error: httpx.HTTPError | httpx.InvalidURL) -> TaskFailure:
         """Return how an attempt ends whose request did not work."""
         reason = {"reason": type(error).__name__}
         if isinstance(error, DoorError) and (refused := door_failure(error)) is not None:
-            refused.message = self._secrets.redact(refused.message)
+            refused.message = self._secrets.redact(refused.message, organization)
             return refused
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return _unreachable(error)
@@ -202,7 +203,7 @@ class ApiAgents:
             value = await self._transforms.run_filter(organization, endpoint.response_transform, answer.document)
         except TransformError as error:
             # jq quotes the values it met: they are the endpoint's, and may be anything.
-            problem = self._secrets.redact(_QUOTED_VALUE.sub("(…)", error.message))[:500]
+            problem = self._secrets.redact(_QUOTED_VALUE.sub("(…)", error.message), organization)[:500]
             if error.kind == "too_much":
                 raise misconfigured("endpoint.response_transform", f"cannot be used: {problem}") from None
             raise TaskFailure(

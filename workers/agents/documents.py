@@ -11,6 +11,7 @@ from workers.schema_check import check_document
 
 # The property that holds the text, in the order in which they are looked for.
 TEXT_PROPERTIES = ("content", "result")
+_MAX_INDENTED_CHARS = 20_000
 
 
 def schema_of(agent: AgentRow, side: str) -> dict[str, Any] | None:
@@ -55,7 +56,18 @@ def text_of(document: Any) -> str:
     name = text_property(document)
     if name is not None:
         return str(document[name])
-    return json.dumps(document, ensure_ascii=False, indent=2)
+    return readable_json(document)
+
+
+def readable_json(value: Any) -> str:
+    """Return JSON for people: indented, unless it is long, since what is deep would be hundreds of times as long."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > _MAX_INDENTED_CHARS:
+        return text
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=2)
+    except RecursionError:
+        return text
 
 
 def title_of(document: Any) -> str | None:

@@ -9,7 +9,14 @@ from typing import Any
 
 import httpx
 
-from workers.agents.documents import check_output, is_object_schema, plain_text_property, schema_of, title_of
+from workers.agents.documents import (
+    check_output,
+    is_object_schema,
+    plain_text_property,
+    readable_json,
+    schema_of,
+    title_of,
+)
 from workers.agents.result import AgentResult
 from workers.agents.retry_after import read_retry_after
 from workers.contract import AgentRow, Format
@@ -118,7 +125,7 @@ def _text_in(document: Any, inner: Any) -> tuple[str, Format | None]:
                 return place[key], None
     if isinstance(document, str):
         return document, None
-    return json.dumps(document, ensure_ascii=False, indent=2), "json"
+    return readable_json(document), "json"
 
 
 def _parse_json(body: bytes) -> Any:

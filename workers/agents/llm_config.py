@@ -98,7 +98,8 @@ class Limits(_Strict):
 
 class _Config(_Strict):
     provider: Literal["anthropic", "openai", "google", "ollama"]
-    model: str = Field(min_length=1, max_length=200)
+    # Google's stands in the path of the URL: # or % would make another call of the one that the key is lent for.
+    model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", max_length=200)
     parameters: _Parameters = _Parameters()
     tools: _Tools = _Tools()
     limits: Limits = Limits()

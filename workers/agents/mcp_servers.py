@@ -79,7 +79,10 @@ class McpServers:
             )
             url, headers = filled["url"], filled["headers"]
         http = self._door.client(
-            self._claimed.allowed_hosts, timeout=server.timeout, max_bytes=_MAX_ANSWER_BYTES, max_redirects=0
+            self._claimed.allowed_hosts,
+            timeout=server.timeout,
+            max_bytes=_MAX_ANSWER_BYTES,
+            organization=self._claimed.task.organization_slug,
         )
         connection = _Connection(url, headers, http, server.timeout)
         self._connections.append(connection)

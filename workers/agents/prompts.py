@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 
+from workers.agents.documents import readable_json
 from workers.contract import Turn
 
 
@@ -15,7 +15,7 @@ def render_prompt(prompt: str, params: Any) -> str:
     """Return the prompt with the task's params, if there are any, as a JSON block under it."""
     if not params:
         return prompt
-    block = json.dumps(params, ensure_ascii=False, indent=2)
+    block = readable_json(params)
     return f"{prompt}\n\nParameters of this task:\n```json\n{block}\n```"
 
 

@@ -8,6 +8,7 @@ goes on with the same remote task.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 import httpx
@@ -16,6 +17,7 @@ from a2a.client.client_factory import ClientFactory
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface
 
 from workers.agents.external.answer import failure_of, question_of, result_of
+from workers.agents.external.bounded import bound_values
 from workers.agents.external.cards import Card, Cards, Interface, check_skill, choose_interface
 from workers.agents.external.config import Remote, read_remote
 from workers.agents.external.links import Links
@@ -74,19 +76,22 @@ class ExternalAgents:
                 organization=organization,
             ) as http:
                 http.headers.update(remote.endpoint.headers)
+                http.event_hooks = {"response": [bound_values]}
                 client = _client(interface, http, streaming=card.streaming)
                 wire = Wire(client, ids_in_path=interface.binding == "HTTP+JSON")
                 return await self._talk(claimed, agent, reporter, wire, terms)
         except TaskFailure as failure:
             if failure.code in _ASTRAY:
                 self._cards.drop(organization, remote)
-            failure.message = self._secrets.redact(failure.message)
+            failure.message = self._secrets.redact(failure.message, organization)
             raise
 
     async def _talk(
         self, claimed: ClaimedTask, agent: AgentRow, reporter: Reporter, wire: Wire, terms: Terms
     ) -> AgentResult:
-        task = RemoteTask(reporter, self._secrets.redact)
+        organization = claimed.task.organization_slug
+        redact = functools.partial(self._secrets.redact, organization=organization)
+        task = RemoteTask(reporter, redact)
         link = await self._links.begin(claimed, terms.server)
         talk = Talk(claimed, wire, self._links, task, terms)
         reporter.progress(CALLED, "Agent called")
@@ -97,11 +102,11 @@ class ExternalAgents:
                 if _for_good(stopped, claimed):
                     await talk.cancel()
                 raise
-            failure = failure_of(task, self._secrets.redact)
+            failure = failure_of(task, redact)
             if failure is not None:
                 raise failure
             if task.message is None and task.state in INTERRUPTED:
-                raise question_of(task, talk.last_message_id, agent, self._secrets.redact)
+                raise question_of(task, talk.last_message_id, agent, redact)
             reporter.progress(ANSWERED, "Agent answered")
             return result_of(task, agent, {"binding": terms.binding, "version": terms.version})
         except TaskFailure as failure:

@@ -12,7 +12,15 @@ import httpx
 from a2a.types import Part, Role, TaskState
 from google.protobuf.json_format import MessageToDict
 
-from workers.agents.documents import check_output, is_object_schema, plain_text_property, schema_of, text_of, title_of
+from workers.agents.documents import (
+    check_output,
+    is_object_schema,
+    plain_text_property,
+    readable_json,
+    schema_of,
+    text_of,
+    title_of,
+)
 from workers.agents.external.remote import INTERRUPTED, RemoteTask, state_name, text_of_parts
 from workers.agents.external.wire import quote
 from workers.agents.result import MAX_RESPONSE_CHARS, AgentResult
@@ -140,7 +148,7 @@ def _sort(parts: list[Part], content: _Content) -> None:
             case "data":
                 value = _plain(MessageToDict(part.data))
                 content.data.append(value)
-                content.pieces.append(f"```json\n{json.dumps(value, ensure_ascii=False, indent=2)}\n```")
+                content.pieces.append(f"```json\n{readable_json(value)}\n```")
             case "url" | "raw":
                 _attach(part, content)
             case _:
@@ -175,7 +183,7 @@ def _text(content: _Content) -> tuple[str, Format | None]:
     if not content.texts and len(content.data) == 1:
         return text_of(content.data[0]), None if isinstance(content.data[0], dict) else "json"
     if not content.texts and content.data:
-        return json.dumps(content.data, ensure_ascii=False, indent=2), "json"
+        return readable_json(content.data), "json"
     if not content.pieces:
         return "\n".join(f"- {file['name'] or file['media_type'] or 'file'}" for file in content.files), "markdown"
     text = "\n\n".join(content.pieces)

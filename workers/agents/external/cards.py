@@ -18,6 +18,7 @@ from a2a.client.card_resolver import parse_agent_card
 from a2a.types import AgentCard, AgentInterface
 from google.protobuf.json_format import ParseError
 
+from workers.agents.external.bounded import bound_values
 from workers.agents.external.config import Binding, Remote, Version
 from workers.agents.external.wire import translate
 from workers.door import Door
@@ -78,6 +79,7 @@ class Cards:
         async with self._door.client(
             allowed_hosts, timeout=remote.endpoint.timeout, max_bytes=MAX_CARD_BYTES, organization=organization
         ) as http:
+            http.event_hooks = {"response": [bound_values]}
             card = await _fetch(http, remote, known)
         self._keep(key, replace(card, fetched_at=now))
         return card

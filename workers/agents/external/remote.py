@@ -51,7 +51,7 @@ class RemoteTask:
     def __init__(self, reporter: Reporter, redact: Callable[[str], str]) -> None:
         self._reporter = reporter
         self._redact = redact
-        self._streamed: dict[str, str] = {}
+        self._streamed: dict[str, list[str]] = {}  # In pieces: to join each new one to a long text would be quadratic.
         self._chars = 0
         self._events = 0
         self._said = ""
@@ -165,12 +165,12 @@ class RemoteTask:
         known.metadata.update(MessageToDict(artifact.metadata))
         piece = text_of_parts(list(artifact.parts))
         self._stream(piece)
-        self._streamed[artifact.artifact_id] = self._streamed.get(artifact.artifact_id, "") + piece
+        self._streamed.setdefault(artifact.artifact_id, []).append(piece)
 
     def _show(self, key: str, text: str) -> None:
         """Stream what a text has grown by; one that was exchanged for another is streamed anew."""
-        before = self._streamed.get(key, "")
-        self._streamed[key] = text
+        before = "".join(self._streamed.get(key, ()))
+        self._streamed[key] = [text]
         self._stream(text.removeprefix(before))
 
     def _stream(self, text: str) -> None:
