@@ -297,11 +297,20 @@ async def test_what_does_not_finish_while_draining_is_given_back_without_using_a
 async def test_tasks_claimed_by_a_repeated_request_after_the_drain_began_are_given_back() -> None:
     backend = FakeBackend()
     task = backend.add_task()
-    backend.after = lambda _request: BackendUnavailable("lost") if task.status == "in_progress" else None
+    lost: list[str] = []
+
+    def lose(request: ExchangeRequest) -> BackendError | None:
+        if task.status != "in_progress":
+            return None
+        lost.append(request.request_id)
+        return BackendUnavailable("lost")
+
+    backend.after = lose
     async with running(backend) as worker:
-        await until(lambda: task.status == "in_progress")
-        worker.drain()
+        await until(lambda: len(lost) > 0)
+        # A worker that sees the database away after it was told to leave does not wait for it.
         backend.after = lambda _request: None
+        worker.drain()
     assert (task.status, task.attempt) == ("pending", 0)
 
 
