@@ -43,8 +43,6 @@ comment on table private.remote_contexts is
 
 -- Protection ---------------------------------------------------------------------------------------------------------
 
-alter table private.remote_tasks enable row level security;
-alter table private.remote_contexts enable row level security;
 revoke all on private.remote_tasks from anon, authenticated, service_role;
 revoke all on private.remote_contexts from anon, authenticated, service_role;
 grant select, insert, update, delete on private.remote_tasks to service_role;

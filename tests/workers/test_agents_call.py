@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from tests.stack import Stack
+from tests.unit.agents.context_kit import AnsweringBackend, Heard, Surroundings, context_agents, llm_config, names
+from tests.unit.agents.test_agents_ask import script
+from tests.unit.agents.test_agents_context import TOOL_STOP
 from tests.unit.http_server import Reply, Seen, Server, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, stream
 from tests.workers.conftest import Lab, Row, WorkerProcess, laboratory, wait_for
-from tests.workers.context_kit import AnsweringBackend, Heard, Surroundings, context_agents, llm_config, names
-from tests.workers.test_agents_ask import script
-from tests.workers.test_agents_context import TOOL_STOP
 from workers.agents.result import AgentResult
 from workers.calls import AgentCall, ReturnedCall
 from workers.contract import AgentRow, ClaimedTask, TaskRow

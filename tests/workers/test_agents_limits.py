@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.stack import Stack
+from tests.unit.agents.context_kit import llm_config
+from tests.unit.agents.test_agents_context import STRUCTURED, TOO_LONG, TOOL_STOP, ask, failure
 from tests.unit.http_server import Seen, Server, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, stream
 from tests.workers.conftest import laboratory
-from tests.workers.context_kit import llm_config
-from tests.workers.test_agents_context import STRUCTURED, TOO_LONG, TOOL_STOP, ask, failure
 from workers.errors import TaskFailure
 
 ALL = sorted(EVENTS)

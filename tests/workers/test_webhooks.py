@@ -14,8 +14,8 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.stack import Stack
+from tests.unit.agents.api_kit import CountingDoor
 from tests.unit.http_server import Reply, Seen, Server, serve
-from tests.workers.api_kit import CountingDoor
 from tests.workers.conftest import Lab, Row, laboratory, wait_for
 from workers.backend import Backend
 from workers.contract import ClaimedTask, Completion, TaskRow

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.unit.agents.context_kit import KEY, Heard, context_agents
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, error_body, stream
-from tests.workers.context_kit import KEY, Heard, context_agents
 from workers.agents.result import AgentResult
 from workers.contract import AgentRow, ClaimedTask, TaskRow, Turn
 from workers.errors import TaskFailure

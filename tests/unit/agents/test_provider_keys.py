@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.unit.agents.context_kit import AnsweringBackend, GivenSecrets, Heard
 from tests.unit.fake_backend import FakeBackend
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve, sse_reply
 from tests.unit.wire import EVENTS
-from tests.workers.context_kit import AnsweringBackend, GivenSecrets, Heard
 from workers.agents.context import ContextAgents
 from workers.agents.providers import Providers
 from workers.agents.result import AgentResult

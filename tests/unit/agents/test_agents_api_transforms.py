@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.agents.api_kit import OK, SECRET, answered, call, failure
 from tests.unit.http_server import Reply, json_reply, serve
-from tests.workers.api_kit import OK, SECRET, answered, call, failure
 from workers.agents.result import AgentResult
 from workers.errors import TaskFailure
 

@@ -13,12 +13,12 @@ import uvicorn
 from mcp.server.mcpserver import MCPServer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tests.unit.agents.api_kit import CountingDoor
+from tests.unit.agents.context_kit import GivenSecrets, Heard, Surroundings, context_agents, llm_config, names
+from tests.unit.agents.test_agents_ask import script
+from tests.unit.agents.test_agents_context import TOOL_STOP
 from tests.unit.http_server import Reply, serve
 from tests.unit.wire import EVENTS, stream
-from tests.workers.api_kit import CountingDoor
-from tests.workers.context_kit import GivenSecrets, Heard, Surroundings, context_agents, llm_config, names
-from tests.workers.test_agents_ask import script
-from tests.workers.test_agents_context import TOOL_STOP
 from workers.agents.result import AgentResult
 from workers.contract import AgentRow, ClaimedTask, TaskRow
 from workers.door import Door, DoorError

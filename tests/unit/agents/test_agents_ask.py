@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.unit.agents.context_kit import Heard, context_agents
+from tests.unit.agents.test_agents_context import STRUCTURED, TOOL_STOP
 from tests.unit.http_server import Reply, Seen, Server, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, stream
-from tests.workers.context_kit import Heard, context_agents
-from tests.workers.test_agents_context import STRUCTURED, TOOL_STOP
 from workers.agents.ask import NO_ANSWER
 from workers.agents.result import AgentResult
 from workers.contract import AgentRow, ClaimedTask, TaskRow, Turn

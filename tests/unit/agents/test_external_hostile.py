@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.a2a_server import CARD_PATH, remote_agent
+from tests.unit.agents.external_kit import RIVALS_SECRET, SECRET, Bench, bench
 from tests.unit.http_server import Reply, Seen, json_reply, serve, sse_reply
-from tests.workers.external_kit import RIVALS_SECRET, SECRET, Bench, bench
 from workers.agents.external import remote as remote_module
 from workers.agents.external.bounded import bound_values
 from workers.agents.external.cards import Cards, read_card

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.unit.agents.test_agents_context import ask, failure
 from tests.unit.http_server import Reply, json_reply, serve, sse_reply
 from tests.unit.wire import EVENTS, error_body, error_event
-from tests.workers.test_agents_context import ask, failure
 from workers.errors import TaskFailure
 
 ALL = sorted(EVENTS)

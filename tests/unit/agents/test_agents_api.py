@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.agents.api_kit import OK, SECRET, Heard, agents, answered, call, failure
 from tests.unit.http_server import Reply, json_reply, serve
-from tests.workers.api_kit import OK, SECRET, Heard, agents, answered, call, failure
 from workers.contract import AgentRow, ClaimedTask, TaskRow
 from workers.errors import TaskFailure
 

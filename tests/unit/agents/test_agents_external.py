@@ -12,8 +12,8 @@ from a2a.server.tasks import InMemoryTaskStore
 from google.protobuf.json_format import MessageToDict
 
 from tests.a2a_server import Binding, Remote, remote_agent
+from tests.unit.agents.external_kit import SECRET, answered, bench
 from tests.unit.helpers import until
-from tests.workers.external_kit import SECRET, answered, bench
 from workers.agents.external import talk
 from workers.contract import Turn
 
