@@ -83,7 +83,7 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
     Raises:
         SettingsError: a variable is missing or unusable; the message names it.
     """
-    reader = _Reader(env)
+    reader = Reader(env)
     key_variable = "SUPABASE_SERVICE_ROLE_KEY"
     if reader.text(key_variable) is None and reader.text("SUPABASE_SECRET_KEY") is not None:
         key_variable = "SUPABASE_SECRET_KEY"
@@ -120,14 +120,14 @@ def load_secrets_key(env: Mapping[str, str]) -> str:
     Raises:
         SettingsError: there is none, or one is unusable.
     """
-    reader = _Reader(env)
+    reader = Reader(env)
     reader.required(SECRETS_KEY, "the Fernet keys of the workers; python -m workers secrets new-key makes one")
     return reader.fernet_keys(SECRETS_KEY) or ""
 
 
-def _providers(reader: _Reader) -> dict[Provider, ProviderSettings]:
+def _providers(reader: Reader) -> dict[Provider, ProviderSettings]:
     # Where the operator lends no keys, agents have only those of their organizations.
-    lent = reader if reader.flag("ORCHESTRATOR_PLATFORM_KEYS", default=True) else _Reader({})
+    lent = reader if reader.flag("ORCHESTRATOR_PLATFORM_KEYS", default=True) else Reader({})
     return {
         "anthropic": ProviderSettings(
             base_url=reader.url("ANTHROPIC_BASE_URL") or "https://api.anthropic.com",
@@ -156,7 +156,7 @@ def _default_worker_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
-class _Reader:
+class Reader:
     """Reads single variables and names the one that is wrong."""
 
     def __init__(self, env: Mapping[str, str]) -> None:

@@ -1,4 +1,7 @@
-"""Keys, redaction, and how workers read and fill in secrets; against a database that is a function."""
+"""Keys, redaction, and how workers read and fill in secrets; against a database that is a function.
+
+Over 400 lines, because they are one promise: a secret goes where it is named and nowhere else.
+"""
 
 from __future__ import annotations
 

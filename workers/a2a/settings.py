@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from workers.errors import SettingsError
-from workers.settings import LogFormat, _Reader
+from workers.settings import LogFormat, Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ def load_a2a_settings(env: Mapping[str, str], *, host: str | None = None, port: 
     Raises:
         SettingsError: a variable is missing or unusable; the message names it.
     """
-    reader = _Reader(env)
+    reader = Reader(env)
     key = reader.text("SUPABASE_ANON_KEY") or reader.text("SUPABASE_PUBLISHABLE_KEY")
     if key is None:
         raise SettingsError(
