@@ -163,21 +163,25 @@ class Reader:
         self._env = env
 
     def text(self, name: str) -> str | None:
+        """Return the value without blanks around it; None when there is none."""
         return self._env.get(name, "").strip() or None
 
     def required(self, name: str, meaning: str) -> str:
+        """Return the value; `meaning` says what it holds, for who has not set it."""
         value = self.text(name)
         if value is None:
             raise SettingsError(f"{name} is not set: it holds {meaning}. Set it in the environment or in .env.")
         return value
 
     def url(self, name: str, *, required: bool = False) -> str | None:
+        """Return an http or https address."""
         value = self.required(name, "the address to call") if required else self.text(name)
         if value is not None and not value.startswith(("http://", "https://")):
             raise SettingsError(f"{name} must begin with http:// or https://.")
         return value
 
     def decimal(self, name: str, default: float, low: float, high: float) -> float:
+        """Return a number from `low` to `high`."""
         raw = self.text(name)
         try:
             value = default if raw is None else float(raw)
@@ -188,12 +192,14 @@ class Reader:
         return value
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
+        """Return a whole number from `low` to `high`."""
         value = self.decimal(name, default, low, high)
         if value != int(value):
             raise SettingsError(f"{name} must be a whole number, not {value:g}.")
         return int(value)
 
     def fernet_keys(self, name: str) -> str | None:
+        """Return Fernet keys separated by commas, checked."""
         value = self.text(name)
         try:
             if value is not None:
@@ -204,12 +210,14 @@ class Reader:
         return value
 
     def flag(self, name: str, *, default: bool = False) -> bool:
+        """Return whether it is 1, true, yes or on."""
         raw = (self.text(name) or str(int(default))).lower()
         if raw not in _TRUE | _FALSE:
             raise SettingsError(f"{name} must be 1 or 0, not {raw!r}.")
         return raw in _TRUE
 
     def choice(self, name: str, default: str, options: tuple[str, ...]) -> str:
+        """Return one of `options`."""
         value = self.text(name) or default
         if value not in options:
             raise SettingsError(f"{name} must be one of {', '.join(options)}, not {value!r}.")

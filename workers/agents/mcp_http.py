@@ -9,9 +9,9 @@ import httpx2
 
 from workers.door import DoorError
 
-# Set anew by the client, or no longer true of a body that is decoded.
+# Set anew by the client, or no longer true of a body that is decoded; and no cookies are kept, as the door keeps none.
 _REQUEST_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
-_ANSWER_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding", "connection"})
+_ANSWER_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding", "connection", "set-cookie"})
 
 
 class DoorTransport(httpx2.AsyncBaseTransport):

@@ -10,9 +10,7 @@ from typing import Self
 
 import httpcore
 import httpx
-import httpx2
 
-from workers.door.bridge import BridgeTransport
 from workers.door.hosts import AllowedHosts
 from workers.door.network import CheckedNetwork, Resolve, Resolver
 from workers.door.pool import Pool
@@ -89,20 +87,6 @@ class Door:
             max_redirects=max_redirects + 1,  # So that the door counts, and says so in its own words.
             timeout=timeout,
         )
-
-    def httpx2_client(
-        self,
-        allowed_hosts: Sequence[str] | None = None,
-        *,
-        timeout: float = 30.0,
-        max_bytes: int = 10_000_000,
-        organization: str = "",
-    ) -> httpx2.AsyncClient:
-        """Return a client as `client` does, of the library that MCP uses; it follows no redirects."""
-        allowed = None if allowed_hosts is None else AllowedHosts(allowed_hosts)
-        rules = Rules(self._allow_private, allowed, max_bytes, 0, None, organization)
-        transport = BridgeTransport(DoorTransport(self._pool, self._seats, rules))
-        return httpx2.AsyncClient(transport=transport, cookies=_no_cookies(), trust_env=False, timeout=timeout)
 
 
 def _no_cookies() -> CookieJar:

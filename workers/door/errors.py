@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Literal
 
 import httpx
-import httpx2
 
 from workers.errors import TaskFailure
 
@@ -38,7 +37,7 @@ def door_failure(error: BaseException) -> TaskFailure | None:
     for found in _chain(error, set()):
         if isinstance(found, DoorError):
             return TaskFailure(found.code, found.message)
-        if isinstance(found, httpx.InvalidURL | httpx2.InvalidURL):
+        if isinstance(found, httpx.InvalidURL):
             return TaskFailure("url_invalid", "The address is not a URL.")
     return None
 

@@ -21,7 +21,7 @@ from tests.unit.http_server import Reply, serve
 from tests.unit.wire import EVENTS, stream
 from workers.agents.result import AgentResult
 from workers.contract import AgentRow, ClaimedTask, TaskRow
-from workers.door import Door, DoorError
+from workers.door import Door
 from workers.errors import TaskFailure
 
 ALL = sorted(EVENTS)
@@ -214,21 +214,8 @@ async def test_nobody_at_the_address() -> None:
     assert (await failure({"name": "sea", "url": url, "timeout": 2})).code == "mcp_unavailable"
 
 
-class ShutDoor(Door):
-    """A door that lets nobody out."""
-
-    def client(self, *arguments: Any, **options: Any) -> Any:
-        client = super().client(*arguments, **options)
-
-        async def refuse(_request: Any) -> None:
-            raise DoorError("host_not_allowed", "the host is not one that may be reached")
-
-        client.event_hooks = {"request": [refuse]}
-        return client
-
-
 async def test_what_the_door_refuses_names_the_field(tide: Tide) -> None:
-    failed = await failure({"name": "sea", "url": tide.url, "timeout": 2}, around=Surroundings(door=ShutDoor()))
+    failed = await failure({"name": "sea", "url": tide.url, "timeout": 2}, around=Surroundings(door=Door()))
     assert (failed.code, failed.retryable) == ("agent_misconfigured", False)
     assert failed.data is not None
     assert failed.data["field"] == "llm_config.tools.mcp_servers.0.url"
