@@ -960,6 +960,7 @@ class PublicOrganizations(BaseModel):
     description: str | None
     id: uuid.UUID
     is_active: bool
+    max_running_tasks: int | None
     name: str
     settings: JsonValue
     slug: str
@@ -975,6 +976,7 @@ class PublicOrganizationsInsert(TypedDict):
     description: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
     is_active: NotRequired[bool]
+    max_running_tasks: NotRequired[int | None]
     name: str
     settings: NotRequired[JsonValue]
     slug: str
@@ -990,6 +992,7 @@ class PublicOrganizationsUpdate(TypedDict):
     description: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
     is_active: NotRequired[bool]
+    max_running_tasks: NotRequired[int | None]
     name: NotRequired[str]
     settings: NotRequired[JsonValue]
     slug: NotRequired[str]

@@ -1448,6 +1448,7 @@ export type Database = {
           description: string | null;
           id: string;
           is_active: boolean;
+          max_running_tasks: number | null;
           name: string;
           settings: NonNullable<Json>;
           slug: string;
@@ -1463,6 +1464,7 @@ export type Database = {
           description?: string | null;
           id?: string;
           is_active?: boolean;
+          max_running_tasks?: number | null;
           name: string;
           settings?: NonNullable<Json>;
           slug: string;
@@ -1477,6 +1479,7 @@ export type Database = {
           description?: string | null;
           id?: string;
           is_active?: boolean;
+          max_running_tasks?: number | null;
           name?: string;
           settings?: NonNullable<Json>;
           slug?: string;
@@ -3821,6 +3824,7 @@ export type Database = {
           max_tasks?: number;
           methods?: string[];
           organizations?: string[];
+          slots?: Json;
           worker_id: string;
         };
         Returns: Json;
@@ -3861,6 +3865,7 @@ export type Database = {
           description: string | null;
           id: string;
           is_active: boolean;
+          max_running_tasks: number | null;
           name: string;
           settings: NonNullable<Json>;
           slug: string;
@@ -4465,6 +4470,7 @@ export type Database = {
         };
         Returns: Json;
       };
+      set_max_share: { Args: { max_share?: number }; Returns: number };
       set_member_role: {
         Args: { organization_slug: string; role: string; user_id: string };
         Returns: {
@@ -4491,6 +4497,7 @@ export type Database = {
           description: string | null;
           id: string;
           is_active: boolean;
+          max_running_tasks: number | null;
           name: string;
           settings: NonNullable<Json>;
           slug: string;

@@ -14,7 +14,7 @@ from workers.backend import Backend
 ROOT = Path(workers.__file__).parent
 # The lowest layer first; a module imports only from lower layers or from its own.
 LAYERS = (
-    {"ledger", "questions", "calls", "clean", "backoff", "lenient", "keyring", "redaction"},
+    {"ledger", "questions", "calls", "clean", "backoff", "lenient", "keyring", "redaction", "slots"},
     {"errors"},
     {"contract", "settings", "schema_check"},
     {"parsing", "packing", "cron"},
