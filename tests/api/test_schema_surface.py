@@ -134,6 +134,7 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
     "replace_ciphertexts": {"source": "organization_secrets", "items": []},
+    "set_max_share": {},
     "stop_worker": {"worker_id": "w"},
 }
 

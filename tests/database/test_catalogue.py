@@ -134,6 +134,7 @@ WORKER_RPCS = {
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",
+        "set_max_share",
         "stop_worker",
     )
 }
