@@ -83,16 +83,22 @@ declare
   v_share constant numeric := (select r.max_share from private.slot_rules r);
   v_free constant integer := (slots ->> 'free')::integer;
   v_under_way constant boolean := coalesce((slots ->> 'under_way')::boolean, false);
+  v_held constant jsonb := slots -> 'held';
+  v_freed constant jsonb := slots -> 'freed';
 begin
-  select array_agg(r.held order by r.place), bool_or(r.held = 0 and r.share = 0 and r.room > 0),
-    array_agg(least(r.room, r.share) order by r.place)
+  select array_agg(r.held), bool_or(r.held = 0 and r.share = 0 and r.room > 0), array_agg(least(r.room, r.share))
   into held, waits, rooms
   from (
-    select q.place, q.held, q.room,
-      greatest(floor(v_share * (q.held + v_free))::integer - q.held, case when v_under_way then q.freed when q.held = 0 then 1 end, 0) as share
+    select q.held, q.room,
+      greatest(
+        floor(v_share * (q.held + v_free))::integer - q.held,
+        case when v_under_way then (v_freed ->> q.slug)::integer when q.held = 0 then 1 end, 0
+      ) as share
     from (
-      select n.place, n.room, coalesce((slots #>> array['held', n.slug])::integer, 0) as held, coalesce((slots #>> array['freed', n.slug])::integer, 0) as freed
+      select n.slug, n.room, coalesce((v_held ->> n.slug)::integer, 0) as held
       from unnest(queues, rooms) with ordinality n (slug, room, place)
+      order by n.place
+      offset 0
     ) q
   ) r;
 end;
@@ -106,7 +112,7 @@ create function private.slots_are_shared(organizations text[]) returns boolean
 language plpgsql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
 begin
-  return exists (select from private.slot_rules r where r.max_share < 1) and (
+  return (select r.max_share < 1 from private.slot_rules r) and (
     select count(*) from (
       select from public.organizations o where o.is_active and (organizations is null or o.slug = any (organizations)) limit 2
     ) several
