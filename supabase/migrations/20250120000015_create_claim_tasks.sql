@@ -1157,9 +1157,14 @@ create function public.claim_tasks(
   worker_id text, max_tasks integer default 1, lease_seconds integer default 30, methods text[] default null, organizations text[] default null,
   slots jsonb default null
 ) returns json
-language sql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = ''
 as $$
-  select private.describe_leases(l.leases) from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, slots) l;
+declare
+  v_leases constant jsonb := (select l.leases from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, slots) l);
+begin
+  -- A statement of its own: in one with the claim it would not see a task that was committed since that began, and was leased all the same.
+  return private.describe_leases(v_leases);
+end;
 $$;
 comment on function public.claim_tasks(text, integer, integer, text[], text[], jsonb) is
   'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts, agent_calls, call_stack}]; agent is null when it is gone. methods and organizations narrow what is asked for. slots {free, held?: {organization: n}} tells the worker''s slots, free ones before this claim included, so that no organization takes all (set_max_share).';
