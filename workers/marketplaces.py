@@ -12,11 +12,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from workers.agents.endpoint import Endpoint, read_endpoint
@@ -27,6 +27,7 @@ from workers.contract import ClaimedTask, Completion
 from workers.door import Door, DoorError, door_failure
 from workers.errors import BackendError, TaskFailure
 from workers.job import Job
+from workers.marketplace_job import Wanted, dig, misconfigured, request_body
 from workers.secrets import Secrets, filled, names_in
 from workers.snippet import read_snippet
 
@@ -36,42 +37,6 @@ _MAX_ID_CHARS = 255
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _SERVER_ERROR = 500
-
-
-class _Operation(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-    path: str
-
-
-class _Fields(BaseModel):
-    """`request` maps fields of the marketplace to ours; `id` and `usage` lead into its answers."""
-
-    model_config = ConfigDict(frozen=True)
-
-    request: dict[str, str] | None = None
-    id: str = "id"
-    usage: str | None = None
-
-
-class _Marketplace(BaseModel):
-    """What to do and where, as read_marketplace_job answers."""
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-    action: str
-    agent_slug: str
-    marketplace_agent_id: str | None
-    marketplace_name: str
-    is_platform: bool
-    base_url: str
-    headers: dict[str, str]
-    fields: _Fields
-    operation: _Operation
-    updates: bool
-    idempotency_key: str
-    listing: dict[str, Any] | None = Field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +58,7 @@ class _OperatorSecrets:
             TaskFailure: marketplace_misconfigured, naming what the operator has not set.
         """
         if missing := sorted(name for name in names_in(value) if name not in self._values):
-            raise _misconfigured(f"needs {', '.join(missing)[:500]}, which the operator has not set for this worker")
+            raise misconfigured(f"needs {', '.join(missing)[:500]}, which the operator has not set for this worker")
         return filled(value, self._values)
 
 
@@ -121,7 +86,7 @@ class Marketplaces:
         wanted = await self._read(job)
         if wanted is None:
             return _nothing_to_do()
-        answer = await self._ask(job.claimed, wanted, _request_body(wanted))
+        answer = await self._ask(job.claimed, wanted, request_body(wanted))
         if answer.status in _GONE:
             raise TaskFailure(
                 "marketplace_listing_gone",
@@ -158,23 +123,23 @@ class Marketplaces:
         answer = await self._ask(job.claimed, wanted, None)
         if answer.status in _GONE:
             raise _refused(answer.status, "")
-        usage = clean_json(_dig(_document(answer.body), wanted.fields.usage))
+        usage = clean_json(dig(_document(answer.body), wanted.fields.usage))
         if not isinstance(usage, dict) or len(to_json(usage)) > _MAX_USAGE_BYTES:
             raise _invalid(f"holds no object of at most {_MAX_USAGE_BYTES} bytes where its usage should be")
         return Completion(response="Fetched.", response_metadata={"usage": usage})
 
-    async def _read(self, job: Job) -> _Marketplace | None:
+    async def _read(self, job: Job) -> Wanted | None:
         params = job.claimed.task.params
         arguments = {"integration_id": str(params["integration_id"]), "lease_token": job.claimed.lease_token}
         try:
             answer = await self._database.call("read_marketplace_job", arguments)
-            return None if answer is None else _Marketplace.model_validate(answer)
+            return None if answer is None else Wanted.model_validate(answer)
         except (BackendError, ValidationError) as error:
             raise TaskFailure(
                 "internal_error", f"The integration could not be read: {type(error).__name__}.", retryable=True
             ) from None
 
-    async def _ask(self, claimed: ClaimedTask, wanted: _Marketplace, body: Mapping[str, Any] | None) -> _Answer:
+    async def _ask(self, claimed: ClaimedTask, wanted: Wanted, body: Mapping[str, Any] | None) -> _Answer:
         """Send the request and return a success, or that the marketplace knows nothing of the agent."""
         endpoint = await self._endpoint(claimed, wanted)
         try:
@@ -189,7 +154,7 @@ class Marketplaces:
         except httpx.HTTPError as error:
             raise _unavailable("did not answer, or broke off", reason=type(error).__name__) from None
 
-    async def _endpoint(self, claimed: ClaimedTask, wanted: _Marketplace) -> Endpoint:
+    async def _endpoint(self, claimed: ClaimedTask, wanted: Wanted) -> Endpoint:
         names = {
             "{id}": wanted.marketplace_agent_id or "",
             "{integration_id}": str(claimed.task.params["integration_id"]),
@@ -206,10 +171,10 @@ class Marketplaces:
             if failure.code != "agent_misconfigured":
                 raise
             problem = failure.message.replace("The agent's endpoint.", "Its ").replace("The agent", "It")
-            raise _misconfigured(f"cannot be called as it is configured. {problem.rstrip('.')}") from None
+            raise misconfigured(f"cannot be called as it is configured. {problem.rstrip('.')}") from None
 
     async def _send(
-        self, claimed: ClaimedTask, wanted: _Marketplace, endpoint: Endpoint, body: Mapping[str, Any] | None
+        self, claimed: ClaimedTask, wanted: Wanted, endpoint: Endpoint, body: Mapping[str, Any] | None
     ) -> _Answer:
         headers = {"accept": "application/json", "user-agent": "orchestrator-marketplace", **endpoint.headers}
         if wanted.action != "fetch_usage":
@@ -234,34 +199,6 @@ class Marketplaces:
             raise _not_done(response, await read_snippet(response))
 
 
-def _request_body(wanted: _Marketplace) -> dict[str, Any]:
-    """Return what is sent: the listing, or its fields under the marketplace's names."""
-    listing = wanted.listing or {}
-    if wanted.fields.request is None:
-        return listing
-    body: dict[str, Any] = {}
-    for theirs, ours in sorted(wanted.fields.request.items()):
-        value = _dig(listing, ours)
-        if value is None:
-            continue
-        *way, last = theirs.split(".")
-        place = body
-        for name in way:
-            place = place.setdefault(name, {})
-            if not isinstance(place, dict):
-                break
-        if not isinstance(place, dict) or last in place:
-            raise _misconfigured(f"has two values for the field {theirs!r} in fields.request")
-        place[last] = value
-    return body
-
-
-def _dig(document: Any, path: str | None) -> Any:
-    for name in path.split(".") if path else ():
-        document = document.get(name) if isinstance(document, dict) else None
-    return document
-
-
 def _document(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_no_constant)
@@ -274,7 +211,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _id_in(body: bytes, path: str) -> str:
-    found = _dig(_document(body), path)
+    found = dig(_document(body), path)
     text = str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
     if not 1 <= len(text) <= _MAX_ID_CHARS or not text.isprintable() or text.strip() != text or text in {".", ".."}:
         raise _invalid(f"has no id of the agent in its field {path!r}")
@@ -305,10 +242,6 @@ def _unavailable(problem: str, **data: Any) -> TaskFailure:
 
 def _invalid(problem: str) -> TaskFailure:
     return TaskFailure("marketplace_answer_invalid", f"The marketplace's answer {problem}.")
-
-
-def _misconfigured(problem: str) -> TaskFailure:
-    return TaskFailure("marketplace_misconfigured", f"The marketplace {problem}.")
 
 
 def _nothing_to_do() -> Completion:

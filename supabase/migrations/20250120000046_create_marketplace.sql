@@ -291,7 +291,7 @@ comment on column public.marketplace_integrations.action is 'What is under way: 
 comment on column public.marketplace_integrations.revision is 'Counts what was asked for; the header Idempotency-Key is <id>.<revision>, the same at every attempt.';
 comment on column public.marketplace_integrations.agent_version is 'The agent''s version when it was last asked to be published.';
 comment on column public.marketplace_integrations.listing_hash is 'MD5 of what was last sent; null after an unpublication was asked for.';
-comment on column public.marketplace_integrations.requested_by is 'Who asked last, and for whom usage is fetched; null for servers.';
+comment on column public.marketplace_integrations.requested_by is 'For whom it is done: who asked last, or, when a server did, a private agent''s owner or the first of the organization''s highest members. Null when they are gone.';
 comment on column public.marketplace_integrations.error_code is 'Why it is in error: a task''s error_code, cancelled or task_deleted.';
 comment on column public.marketplace_integrations.usage_metrics is 'What the marketplace counts, as it says it, of usage_fetched_at; at most 32 KiB, fetched every hour.';
 comment on column public.marketplace_integrations.usage_error is 'token: sentence, when usage could not be fetched the last time.';
@@ -606,6 +606,49 @@ $$;
 comment on function private.person_for(text, public.agents) is 'In whose name a marketplace task runs: the caller''s; for servers the owner''s of a private agent, else that of an organization''s highest member.';
 revoke execute on function private.person_for(text, public.agents) from public;
 
+create function private.refuse_while_pending(integration public.marketplace_integrations) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  raise exception using errcode = 'PT409', message = 'integration_pending',
+    detail = format('Marketplace "%s" is just asked to %s agent "%s".', integration.marketplace_name, integration.action, integration.agent_slug),
+    hint = format('Wait until the integration''s status is another one, or have an admin cancel task %s.', integration.task_id);
+end;
+$$;
+comment on function private.refuse_while_pending(public.marketplace_integrations) is 'Raises PT409 integration_pending.';
+revoke execute on function private.refuse_while_pending(public.marketplace_integrations) from public;
+
+create function private.marketplace_for(
+  agent public.agents, marketplace_name text, organization_slug text, integration public.marketplace_integrations
+) returns public.marketplaces
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_marketplace public.marketplaces;
+begin
+  -- A private agent gets no secrets of organizations, and so only the platform's marketplaces.
+  select p.* into v_marketplace from public.marketplaces p
+  where p.name = marketplace_for.marketplace_name
+    and (p.organization_slug is null or p.organization_slug = marketplace_for.organization_slug and agent.owner_user_id is null)
+  order by p.organization_slug nulls last limit 1;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'marketplace_not_found',
+      detail = format('There is no marketplace "%s" for agent "%s".', marketplace_name, agent.slug),
+      hint = 'List marketplaces, or have an admin add it; private agents go to the platform''s only.';
+  end if;
+  -- An id that one marketplace gave may be somebody else's at another.
+  if integration.marketplace_agent_id is not null and integration.marketplace_id <> v_marketplace.id then
+    raise exception using errcode = 'PT409', message = 'agent_published',
+      detail = format('Agent "%s" is listed on another marketplace "%s", of the platform or another organization.', agent.slug, marketplace_name),
+      hint = 'Call unpublish_agent first.';
+  end if;
+  return v_marketplace;
+end;
+$$;
+comment on function private.marketplace_for(public.agents, text, text, public.marketplace_integrations) is
+  'The marketplace of that name, the organization''s before the platform''s; PT404 marketplace_not_found, PT409 agent_published while the agent is listed on another one.';
+revoke execute on function private.marketplace_for(public.agents, text, text, public.marketplace_integrations) from public;
+
 create function private.publish_agent(agent_slug text, marketplace_name text, organization_slug text) returns public.marketplace_integrations
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -628,20 +671,7 @@ begin
   perform private.settle_integrations(array[v_old.id]);
   select i.* into v_old from public.marketplace_integrations i where i.id = v_old.id;
   v_slug := private.publishing_organization(v_agent, publish_agent.organization_slug, v_old.organization_slug);
-  -- A private agent gets no secrets of organizations, and so only the platform's marketplaces.
-  select p.* into v_marketplace from public.marketplaces p
-  where p.name = publish_agent.marketplace_name and (p.organization_slug is null or p.organization_slug = v_slug and v_agent.owner_user_id is null)
-  order by p.organization_slug nulls last limit 1;
-  if not found then
-    raise exception using errcode = 'PT404', message = 'marketplace_not_found',
-      detail = format('There is no marketplace "%s" for agent "%s".', publish_agent.marketplace_name, v_agent.slug),
-      hint = 'List marketplaces, or have an admin add it; private agents go to the platform''s only.';
-  end if;
-  if v_old.marketplace_agent_id is not null and v_old.marketplace_id <> v_marketplace.id then
-    raise exception using errcode = 'PT409', message = 'agent_published',
-      detail = format('Agent "%s" is listed on another marketplace "%s", of the platform or another organization.', v_agent.slug, v_marketplace.name),
-      hint = 'Call unpublish_agent first.';
-  end if;
+  v_marketplace := private.marketplace_for(v_agent, publish_agent.marketplace_name, v_slug, v_old);
   v_id := coalesce(v_old.id, gen_random_uuid());
   v_listing := private.agent_listing(v_agent, v_id);
   v_hash := md5(v_marketplace.id || v_listing::text);
@@ -671,18 +701,6 @@ $$;
 comment on function private.publish_agent(text, text, text) is 'Body of public.publish_agent.';
 revoke execute on function private.publish_agent(text, text, text) from public;
 grant execute on function private.publish_agent(text, text, text) to authenticated, service_role;
-
-create function private.refuse_while_pending(integration public.marketplace_integrations) returns void
-language plpgsql stable security invoker set search_path = ''
-as $$
-begin
-  raise exception using errcode = 'PT409', message = 'integration_pending',
-    detail = format('Marketplace "%s" is just asked to %s agent "%s".', integration.marketplace_name, integration.action, integration.agent_slug),
-    hint = format('Wait until the integration''s status is another one, or have an admin cancel task %s.', integration.task_id);
-end;
-$$;
-comment on function private.refuse_while_pending(public.marketplace_integrations) is 'Raises PT409 integration_pending.';
-revoke execute on function private.refuse_while_pending(public.marketplace_integrations) from public;
 
 create function public.publish_agent(agent_slug text, marketplace_name text default 'hyphrki', organization_slug text default null)
 returns public.marketplace_integrations
