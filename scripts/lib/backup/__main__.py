@@ -15,9 +15,9 @@ from localstack import archiving
 _ARCHIVE_SECONDS = 120.0
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """0 when what was asked for is done, 1 when not."""
-    chosen = _parser().parse_args()
+    chosen = _parser().parse_args(arguments)
     command = next((run for name, run in COMMANDS.items() if getattr(chosen, name)), full)
     return options.guarded("backup", lambda: command(chosen))
 
@@ -164,4 +164,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    options.heed_signals()
     sys.exit(main())

@@ -30,9 +30,9 @@ def verify(store: Store, backup: Backup, tools: Tools, below: Path | None = None
     """The backup with the time of this check and the sums of its tables; what was restored is deleted again.
 
     Every file is compared with the server's own manifest (pg_verifybackup); every table is read at the very end of the
-    backup and compared with what the first check saw; then all archived WAL is replayed and the result looked through
-    (pg_amcheck). A backup that is not the newest may have lost the WAL after it to `--prune`: it is then checked by itself.
-    Raises BackupError for whatever does not hold.
+    backup and compared with what the first check saw; then all archived WAL is replayed and the result looked
+    through (pg_amcheck). A backup that is not the newest may have lost the WAL after it to `--prune`: it is then
+    checked by itself. Raises BackupError for whatever does not hold.
     """
     require_version(backup.server_version, tools.binaries)
     wal = timelines.following(store, backup)

@@ -68,10 +68,14 @@ def folder(options: argparse.Namespace) -> Path:
     return found
 
 
-def guarded(name: str, run: Callable[[], int]) -> int:
-    """Runs a command: its exit code, 1 for an error that was explained, 130 or 143 when interrupted."""
+def heed_signals() -> None:
+    """Lets SIGTERM and SIGHUP end this process by an exception, so that scratch servers end with it."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
+
+
+def guarded(name: str, run: Callable[[], int]) -> int:
+    """Runs a command: its exit code, 1 for an error that was explained, 130 when interrupted."""
     try:
         return run()
     except (BackupError, StackError, OSError) as error:

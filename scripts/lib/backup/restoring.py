@@ -35,9 +35,9 @@ class Plan:
     target: dict[str, str]
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """0 when the data directory is there, 1 when not; then nothing is left of the attempt."""
-    chosen = _parser().parse_args()
+    chosen = _parser().parse_args(arguments)
     return options.guarded("restore", lambda: restore(chosen))
 
 
@@ -51,9 +51,9 @@ def restore(chosen: argparse.Namespace) -> int:
         planned = plan(place, tools, chosen.to_time, chosen.backup, chosen.timeline)
         server.unpack(place, planned.backup, data, tools)
         reached, lsn, timeline = _recover(place, planned, data, tools, chosen.scratch)
-    print(f"restore: {data} holds {planned.backup.name} and the WAL after it to {lsn}, on timeline {int(timeline, 16)}")
+    print(f"restore: {data} holds {planned.backup.name} and its WAL along timeline {planned.wal.timeline} to {lsn}")
     print(f"restore: the last transaction after the backup ended at {reached}" if reached else _NONE_AFTER)
-    print("restore: start the server on it, look at the data, then make a full backup (docs/backup.md)")
+    print(f"restore: start the server on it (timeline {int(timeline, 16)}), look at the data, then make a full backup")
     return 0
 
 
@@ -184,4 +184,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    options.heed_signals()
     sys.exit(main())

@@ -22,6 +22,7 @@ from backup.sealed import Sealer
 from backup.store import Backup, Store
 from backup.timelines import parse_lsn
 
+_RETRIES_SECONDS = 5.0  # the server tries three times, a second apart, before it waits for a minute
 _MANIFEST = "backup_manifest"
 _FACTS = """
 select
@@ -84,7 +85,7 @@ class Source:
         Raises BackupError, and leaves no file, when that fails.
         """
         _require_usable(facts, binaries)
-        store.base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store.make()
         with self.connected() as connection:
             began = server_time(connection)
             name = began.strftime("%Y%m%dT%H%M%SZ")
@@ -120,10 +121,11 @@ class Source:
             connection.execute("select pg_current_xact_id()")
             row = connection.execute("select pg_walfile_name(pg_switch_wal())").fetchone()
             assert row
-            name, deadline = str(row[0]), time.monotonic() + patience
+            name, began = str(row[0]), time.monotonic()
             while name not in store.segments():
-                if time.monotonic() > deadline:
-                    raise BackupError(f"{name} is not archived after {patience:g} s", _archiver(connection))
+                waited, trouble = time.monotonic() - began, _trouble(connection)
+                if waited > patience or (trouble and waited > _RETRIES_SECONDS):
+                    raise BackupError(f"{name} is not archived after {waited:.0f} s", trouble or _busy(connection))
                 time.sleep(0.05)
         return name
 
@@ -140,23 +142,27 @@ class Source:
             "--wal-method=fetch",
             "--checkpoint=fast",
         ]
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                [*command, "--no-password"], stdout=subprocess.PIPE, stderr=errors, env=self.environment()
-            )
+        manifest, broken = None, False
+        with (
+            tempfile.TemporaryFile() as errors,
+            subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=self.environment()
+            ) as process,
+        ):
             assert process.stdout
             try:
                 manifest = _sealed_tar(process.stdout, sealer)
-                code = process.wait()
-            except BaseException as error:
+            except tarfile.TarError:
+                broken = True
+            except BaseException:
                 process.kill()
-                process.wait()
-                if not isinstance(error, tarfile.TarError):
-                    raise
-                manifest, code = None, process.returncode
+                raise
+            process.stdout.close()
+            code = process.wait()
             errors.seek(0)
-            if code != 0 or manifest is None:
-                raise BackupError("pg_basebackup failed", errors.read().decode(errors="replace").strip())
+            said = errors.read().decode(errors="replace").strip()
+        if code != 0 or broken or manifest is None:
+            raise BackupError("pg_basebackup failed", said)
         found: Mapping[str, list[dict[str, str]]] = json.loads(manifest)
         return found
 
@@ -220,14 +226,23 @@ def _sealed_tar(pipe: IO[bytes], sealer: Sealer) -> bytes | None:
     return manifest
 
 
-def _archiver(connection: psycopg.Connection) -> str:
+def _trouble(connection: psycopg.Connection) -> str:
+    """What the archiver last failed with, if nothing went well since."""
     row = connection.execute(
-        "select last_failed_wal, last_failed_time, current_setting('archive_command') from pg_stat_archiver"
+        "select last_failed_wal, last_failed_time, current_setting('archive_command') from pg_stat_archiver "
+        "where last_failed_time > coalesce(last_archived_time, '-infinity')"
     ).fetchone()
+    return (
+        f"archive_command fails with {row[0]}, last at {row[1]}; the server's log says why. It is: {row[2]}"
+        if row
+        else ""
+    )
+
+
+def _busy(connection: psycopg.Connection) -> str:
+    row = connection.execute("select current_setting('archive_command')").fetchone()
     assert row
-    if row[0]:
-        return f"archive_command last failed with {row[0]} at {row[1]}; the server's log says why. It is: {row[2]}"
-    return f"archive_command has not failed: is it still busy, or does it archive elsewhere? It is: {row[2]}"
+    return f"archive_command has not failed: is it busy still, or does it archive elsewhere? It is: {row[0]}"
 
 
 def _hint(error: psycopg.Error) -> str:

@@ -5,6 +5,7 @@ files of its predecessor. A backup without its manifest is one that did not succ
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -71,6 +72,15 @@ class Store:
     def wal(self) -> Path:
         """Archived segments and history files."""
         return self.root / self.system / "wal"
+
+    def make(self) -> None:
+        """Makes the folders for base backups; as root, so that the folder's owner can add the WAL."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.base.parent.mkdir(exist_ok=True, mode=0o700)
+        if os.geteuid() == 0:
+            owner = self.root.stat()
+            os.chown(self.base.parent, owner.st_uid, owner.st_gid)
+        self.base.mkdir(exist_ok=True, mode=0o700)
 
     def archive_of(self, name: str) -> Path:
         """The data of a backup: a sealed tar file."""

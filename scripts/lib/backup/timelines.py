@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 from backup import sealed, wal
@@ -46,11 +46,13 @@ def segment_number(name: str, segment_bytes: int) -> int:
 def following(store: Store, backup: Backup, timeline: int | None = None) -> Wal:
     """The archived WAL after a backup, on the given timeline or the newest that continues it.
 
-    Raises BackupError for a timeline that does not continue the backup.
+    Raises BackupError for a timeline that does not continue the backup, or has no WAL: Postgres would then go on along
+    its parent, past the point where it began.
     """
     begins = _chain(store, backup, timeline)
     size = backup.segment_bytes
     present = {name for name in store.segments() if _SEGMENT.fullmatch(name)}
+    _require_begun(begins, present, size)
     wanted: list[str] = []
     for number in count((backup.end_lsn - 1) // size + 1):
         name = segment_name(_timeline_of(number, begins), number, size)
@@ -111,6 +113,15 @@ def _branches(store: Store, backup: Backup, timeline: int) -> list[tuple[int, in
     children = [*(parent for parent, _ in ends[1:]), timeline]
     begins = [(child, lsn // backup.segment_bytes) for child, (_, lsn) in zip(children, ends, strict=True)]
     return [(backup.timeline, 0), *begins]
+
+
+def _require_begun(begins: list[tuple[int, int]], present: set[str], size: int) -> None:
+    for (parent, _), (timeline, first) in pairwise(begins):
+        if not any(int(name[:8], 16) == timeline and segment_number(name, size) >= first for name in present):
+            raise BackupError(
+                f"timeline {timeline} began in an earlier restore, but none of its WAL is archived",
+                f"say which to follow, e.g. the one that it came from: --timeline {parent}",
+            )
 
 
 def _timeline_of(number: int, begins: list[tuple[int, int]]) -> int:
