@@ -21,8 +21,9 @@ import pytest
 
 from backup import keys
 from backup.__main__ import main as backup
+from backup.errors import BackupError
 from backup.restoring import main as restore
-from localstack import instance, postgres, processes
+from localstack import archiving, instance, postgres, processes
 from localstack.paths import ROOT
 from tests.scripts.scratch import Scratch, write_project
 
@@ -255,10 +256,11 @@ def start(stack: Scratch) -> None:
 
 
 def test_the_chosen_second_has_the_row_before_it_and_not_the_one_after(story: Story) -> None:
-    said = done(restore, "--from", story.folder, "--to-time", story.noted, "--into", data_of(story.stack))
+    said = done(restore, "--from", story.folder, "--to-time", story.noted, "--stack", story.stack.name)
     assert "along timeline 1" in said
     start(story.stack)
     assert notes(story.stack) == ["0 before the backup", "A", "A too", "seeded"]
+    assert "is up" in refused(restore, "--from", story.folder, "--stack", story.stack.name)
 
 
 def test_the_end_has_both(story: Story) -> None:
@@ -286,6 +288,21 @@ def test_the_check_of_a_backup_counts_what_the_tables_held(story: Story) -> None
     said = done(backup, "--verify", "--to", story.folder)
     assert "restores: " in said
     assert said.count("tables with") == 1
+
+
+def test_archiving_begins_anew_for_another_key_and_can_be_turned_off(story: Story) -> None:
+    here = instance.require(story.stack.name)
+    assert any("archive_command" in part for part in postgres.service(here).argv)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BACKUP_KEY", KEY)
+        assert not archiving.switch(here, str(story.folder))
+        environment.setenv("BACKUP_KEY", keys.new_key())
+        assert archiving.switch(here, str(story.folder))
+        environment.setenv("BACKUP_KEY", "short")
+        with pytest.raises(BackupError, match="BACKUP_KEY"):
+            archiving.switch(here, str(story.place / "elsewhere"))
+    assert archiving.switch(here, "none")
+    assert not any("archive" in part for part in postgres.service(here).argv)
 
 
 def test_the_commands_explain_themselves() -> None:

@@ -17,7 +17,7 @@ from backup.server import Server, Tools
 from backup.source import require_version
 from backup.store import Backup, Store
 from backup.timelines import Wal
-from localstack import archiving
+from localstack import archiving, instance, postgres, processes
 
 _NONE_AFTER = "restore: no transaction ended between the backup and the time restored to"
 _REACHED = """
@@ -46,7 +46,7 @@ def restore(chosen: argparse.Namespace) -> int:
     place = store.find(chosen.source.expanduser().resolve(), chosen.system, keys.read(archiving.backup_environment()))
     tools = options.tools(chosen)
     runner.require_access(place.root, tools.user, "-r")
-    data = chosen.into.expanduser().resolve()
+    data = chosen.into.expanduser().resolve() if chosen.into else _data_of(chosen.stack)
     with _empty(data, tools):
         planned = plan(place, tools, chosen.to_time, chosen.backup, chosen.timeline)
         server.unpack(place, planned.backup, data, tools)
@@ -135,6 +135,14 @@ def _recover(place: Store, planned: Plan, data: Path, tools: Tools, below: Path 
     return reached, lsn, timeline
 
 
+def _data_of(name: str) -> Path:
+    stack = instance.require(name)
+    service = postgres.service(stack)
+    if service.name in processes.running([service]):
+        raise BackupError(f"the stack {name} is up", f"./scripts/stack down --name {name}, then move its data away")
+    return stack.cluster / "data"
+
+
 @contextmanager
 def _empty(data: Path, tools: Tools) -> Iterator[None]:
     """An empty folder that Postgres may write to; emptied again, or removed, when the block fails."""
@@ -173,7 +181,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="DIR", help="the backup folder")
-    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="new or empty data directory")
+    into = parser.add_mutually_exclusive_group(required=True)
+    into.add_argument("--into", type=Path, metavar="DIR", help="new or empty data directory")
+    into.add_argument("--stack", metavar="NAME", help="the place of a local stack's, moved away or lost before")
     parser.add_argument(
         "--to-time", type=_time, metavar="TIME", help="e.g. '2026-11-23 12:00:00+00' (default: the end)"
     )

@@ -32,6 +32,7 @@ _CONTROL = {  # what a standby must not have less of than its primary had
     "max_prepared_xacts setting": "max_prepared_transactions",
     "max_locks_per_xact setting": "max_locks_per_transaction",
 }
+_TARGETS = tuple(f"recovery_target{kind}" for kind in ("", "_lsn", "_name", "_time", "_xid"))
 _PORT = "5432"  # only part of the socket's name
 _NOT_YET = "the database system is"  # starting up, in recovery, not yet accepting connections
 _REFUSALS = 600  # half a minute: there is no socket at first
@@ -175,7 +176,11 @@ class Server:
     def _all_settings(self) -> dict[str, str]:
         report = self._tools.run("pg_controldata", "-D", self._data).splitlines()
         control = dict(line.split(":", 1) for line in report if ":" in line)
+        # Or else what ALTER SYSTEM left in the data counts. First, because an empty target unsets one before it.
+        unset = {name: "" for name in _TARGETS if name not in self._settings}
         return {
+            **unset,
+            "data_directory": str(self._data),
             "config_file": f"{self._folder}/postgresql.conf",
             "hba_file": f"{self._folder}/pg_hba.conf",
             "ident_file": f"{self._folder}/pg_ident.conf",
@@ -188,6 +193,10 @@ class Server:
             "log_timezone": "UTC",
             "timezone": "UTC",
             "shared_preload_libraries": "",
+            "session_preload_libraries": "",
+            "local_preload_libraries": "",
+            "shared_buffers": "128MB",
+            "huge_pages": "off",
             "archive_mode": "off",
             "primary_conninfo": "",
             "autovacuum": "off",
