@@ -6,6 +6,7 @@ A new Python takes seconds of processor time to import a worker; what it runs th
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -85,4 +86,8 @@ def _become(arguments: list[str], folder: Path, environment: dict[str, str], log
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(main(arguments))
+    try:
+        status = main(arguments)
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out, and the log's last lines would be lost.
+    sys.exit(status)
