@@ -199,11 +199,12 @@ begin
   perform private.wake_forgotten_tasks();
   perform private.fold_costs();
   perform private.purge_webhook_deliveries();
+  perform private.tend_marketplaces();
   return true;
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, budgets, old deliveries of webhooks, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, budgets, old deliveries of webhooks, marketplaces, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 
