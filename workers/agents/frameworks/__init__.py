@@ -14,7 +14,7 @@ from workers.agents.external.bounded import bound_values
 from workers.agents.external.links import Links
 from workers.agents.frameworks.settings import Framework, Remote, read_remote
 from workers.agents.frameworks.visit import ANSWERED, CALLED, Adapter, Order, Visit
-from workers.agents.frameworks.wire import MAX_RESPONSE_BYTES, Wire
+from workers.agents.frameworks.wire import MAX_RESPONSE_BYTES, Wire, refuse_redirect
 from workers.agents.result import AgentResult, Reporter
 from workers.agents.status_webhooks import StatusWebhooks
 from workers.agents.stopping import is_for_good
@@ -79,7 +79,7 @@ class Frameworks:
             ) as http:
                 http.base_url = remote.endpoint.url
                 http.headers.update(remote.endpoint.headers)
-                http.event_hooks = {"response": [bound_values]}
+                http.event_hooks = {"response": [refuse_redirect, bound_values]}
                 visit = Visit(
                     claimed=claimed,
                     agent=agent,

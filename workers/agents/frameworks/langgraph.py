@@ -17,7 +17,7 @@ from workers.agents.external.wire import quote
 from workers.agents.frameworks.langgraph_events import Heard, text_in
 from workers.agents.frameworks.langgraph_pause import Reply, ask, reply_of
 from workers.agents.frameworks.langgraph_state import RUNS, STATES, Run, State
-from workers.agents.frameworks.outcome import build_result, shown
+from workers.agents.frameworks.outcome import build_result
 from workers.agents.frameworks.settings import LangGraphSettings
 from workers.agents.frameworks.visit import Visit
 from workers.agents.frameworks.wire import WIRE_ERRORS, failure_of, invalid, is_unknown, said_by
@@ -106,7 +106,7 @@ class LangGraph:
             if is_unknown(failure):
                 return None
             raise
-        mine = (run for run in found if run.metadata.get(_MARK) == self._message_id)
+        mine = (run for run in found if (run.metadata or {}).get(_MARK) == self._message_id)
         return next((run.run_id for run in mine if run.status not in {"error", "timeout", "interrupted"}), None)
 
     async def _listen(self, events: AsyncIterator[Any]) -> None:
@@ -163,12 +163,15 @@ class LangGraph:
     async def _state(self, run_id: str) -> State:
         """Return the thread as this run left it: another run may have gone on since."""
 
-        async def look() -> list[State]:
+        async def look() -> State:
             seen = await self._sdk.threads.get_history(self._thread, limit=1, metadata={"run_id": run_id})
-            return STATES.validate_python(seen)
+            if found := STATES.validate_python(seen):
+                return found[0]
+            # It ended before its first step did, by a failure or the next question of a node: the thread is as it was.
+            return State.model_validate(await self._sdk.threads.get_state(self._thread))
 
-        found = await self._visit.wire.surely(look, self._visit.polls().next)
-        return found[0] if found else State()  # None when it failed before its first step.
+        state: State = await self._visit.wire.surely(look, self._visit.polls().next)
+        return state
 
     def _result(self, values: Any) -> AgentResult:
         visit, key = self._visit, self._settings.output_key
@@ -184,8 +187,7 @@ class LangGraph:
         if text is None and document is None:
             raise invalid(visit.what, f"ended without {key or 'any state'}: set endpoint.output_key")
         told = {"thread_id": self._thread, "run_id": self._heard.run_id, "assistant_id": self._settings.assistant_id}
-        shown_document = shown(document) if text is not None else document
-        return build_result(visit, text, shown_document, {"langgraph": told}, self._heard.bill.rows)
+        return build_result(visit, text, document, {"langgraph": told}, self._heard.bill.rows)
 
 
 def make(visit: Visit) -> LangGraph:

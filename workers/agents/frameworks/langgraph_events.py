@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workers.agents.external.wire import quote
+from workers.agents.frameworks.langgraph_state import RUN_ID
 from workers.agents.frameworks.outcome import Bill, shown
 from workers.agents.frameworks.visit import Visit
 
@@ -25,7 +26,7 @@ class Heard:
 
     async def began(self, run_id: Any, thread_id: str) -> None:
         """Note the run's id, for this attempt and the next."""
-        self.run_id = await self._visit.keep(run_id, thread_id)
+        self.run_id = await self._visit.keep(RUN_ID.validate_python(run_id), thread_id)
 
     async def take(self, part: Any, thread_id: str) -> None:
         """Take in one event of the stream."""

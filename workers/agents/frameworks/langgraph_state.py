@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+# The SDK puts it into paths as it is.
+RunId = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[0-9A-Za-z-]+$")]
+RUN_ID: TypeAdapter[str] = TypeAdapter(RunId)
 
 
 class _Seen(BaseModel):
@@ -41,9 +45,9 @@ class State(_Seen):
 class Run(_Seen):
     """A run; `metadata` is what was given to it."""
 
-    run_id: str = Field(min_length=1, max_length=512, pattern=r"^[0-9A-Za-z-]+\Z")
+    run_id: RunId
     status: str
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] | None = None
 
     @property
     def over(self) -> bool:

@@ -67,6 +67,12 @@ class Wire:
             raise failure_of(error, self.what, repeatable=repeatable) from None
 
 
+async def refuse_redirect(response: httpx.Response) -> None:
+    """Raise HTTPStatusError for a redirect; a hook of an HTTP client, for libraries that let redirects pass."""
+    if response.is_redirect:
+        response.raise_for_status()
+
+
 def failure_of(error: BaseException, what: str, *, repeatable: bool) -> TaskFailure:
     """Return how an attempt ends for an error of the wire; `repeatable` says that the request may be made again."""
     refused = door_failure(error)
