@@ -29,26 +29,21 @@ for each row when (new.workflow_data ? 'endpoint') execute function private.refu
 create function public.read_workflow_execution(task_id uuid, attempt integer, lease_token uuid) returns jsonb
 language plpgsql stable security invoker set search_path = ''
 as $$
-declare
-  v_run jsonb;
 begin
   perform private.check_lease(task_id, attempt, lease_token);
-  select jsonb_build_object(
-    'execution_id', e.id, 'correlation_id', e.correlation_id, 'workflow_id', w.id, 'name', w.name, 'version', w.version,
-    'framework', w.framework, 'workflow_type', w.workflow_type, 'workflow_data', w.workflow_data
-  ) into v_run
-  from public.tasks t
-  join public.workflow_executions e on e.id = t.execution_id
-  join public.workflows w on w.id = e.workflow_id
-  where t.id = read_workflow_execution.task_id;
-  if not found then
-    raise exception using errcode = 'PT404', message = 'execution_not_found',
-      detail = format('Task %s has no execution any more.', task_id), hint = 'Fail the task: its workflow or execution was deleted.';
-  end if;
-  return v_run;
+  return (
+    select jsonb_build_object(
+      'execution_id', e.id, 'correlation_id', e.correlation_id, 'workflow_id', w.id, 'name', w.name, 'version', w.version,
+      'framework', w.framework, 'workflow_type', w.workflow_type, 'workflow_data', w.workflow_data
+    )
+    from public.tasks t
+    join public.workflow_executions e on e.id = t.execution_id
+    join public.workflows w on w.id = e.workflow_id
+    where t.id = read_workflow_execution.task_id
+  );
 end;
 $$;
 comment on function public.read_workflow_execution(uuid, integer, uuid) is
-  'For the worker that holds a task of the method run_workflow: {execution_id, correlation_id, workflow_id, name, version, framework, workflow_type, workflow_data}. Errors: PT409 lease_lost, PT404 execution_not_found.';
+  'For the worker that holds a task of the method run_workflow: {execution_id, correlation_id, workflow_id, name, version, framework, workflow_type, workflow_data}; null once the execution is gone. Errors: PT409 lease_lost.';
 revoke execute on function public.read_workflow_execution(uuid, integer, uuid) from public, anon, authenticated;
 grant execute on function public.read_workflow_execution(uuid, integer, uuid) to service_role;

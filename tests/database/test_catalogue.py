@@ -131,6 +131,7 @@ WORKER_RPCS = {
         "read_git_credential",
         "read_organization_secrets",
         "read_webhook_delivery",
+        "read_workflow_execution",
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,43 +34,71 @@ def ready_venv() -> Path:
             uv = Path(sys.executable).with_name("uv")
             certificates = {**os.environ, "UV_SYSTEM_CERTS": "1"}
             subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, venv], check=True)
-            sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", venv / "bin/python", LOCK]
+            target = str(venv / "bin/python")
+            sync = [str(uv), "pip", "sync", "--quiet", "--require-hashes", "--python", target, str(LOCK)]
             subprocess.run(sync, check=True, env=certificates)
             stamp.write_text(wanted)
     return venv
 
 
 @contextmanager
-def langgraph_server(folder: Path) -> Iterator[str]:
-    """Run `langgraph dev`, the in-memory server; yield its address. It needs no licence key and sends nothing out."""
+def framework_servers(folder: Path) -> Iterator[tuple[str, str]]:
+    """Run `langgraph dev`, the in-memory server, and an AgentOS; yield their addresses.
+
+    Neither needs a licence key or sends anything out.
+    """
+    programs = ready_venv() / "bin"
     for name in ("graphs.py", "langgraph.json"):
         shutil.copy(SERVERS / name, folder)
-    port = _free_port()
-    command = [ready_venv() / "bin/langgraph", "dev", "--host", "127.0.0.1", "--port", str(port), "--no-browser"]
-    command += ["--no-reload", "--n-jobs-per-worker", "5"]
-    quiet = {"LANGSMITH_TRACING": "false", "LANGGRAPH_CLI_NO_ANALYTICS": "1"}
-    with _running(command, folder, quiet, f"http://127.0.0.1:{port}", "/ok") as url:
-        yield url
+    graphs, agno = _free_port(), _free_port()
+    dev: list[str | Path] = [
+        programs / "langgraph",
+        "dev",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(graphs),
+        "--no-browser",
+        "--no-reload",
+    ]
+    quiet = {"LANGSMITH_TRACING": "false", "LANGGRAPH_CLI_NO_ANALYTICS": "1", "AGNO_TELEMETRY": "false"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **quiet}
+    with (
+        _running([*dev, "--n-jobs-per-worker", "5"], folder, environment, f"http://127.0.0.1:{graphs}/ok") as first,
+        _running(
+            [programs / "python", SERVERS / "agent_os.py", str(agno), folder / "agno.db"],
+            folder,
+            environment,
+            f"http://127.0.0.1:{agno}/health",
+        ) as second,
+    ):
+        first()
+        second()
+        yield f"http://127.0.0.1:{graphs}", f"http://127.0.0.1:{agno}"
 
 
 @contextmanager
-def agent_os(folder: Path) -> Iterator[str]:
-    """Run an AgentOS; yield its address."""
+def crew_server(python: str, folder: Path) -> Iterator[str]:
+    """Run a real crew behind CrewAI's API with a Python that has crewai; yield its address."""
     port = _free_port()
-    command = [ready_venv() / "bin/python", SERVERS / "agent_os.py", str(port), folder / "agno.db"]
-    with _running(command, folder, {"AGNO_TELEMETRY": "false"}, f"http://127.0.0.1:{port}", "/health") as url:
-        yield url
+    quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "CREWAI_TRACING_ENABLED": "false"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **quiet}
+    command: list[str | Path] = [python, SERVERS / "crew.py", str(port)]
+    with _running(command, folder, environment, f"http://127.0.0.1:{port}/inputs") as wait:
+        wait()
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
-def _running(command: Sequence[str | Path], folder: Path, more: dict[str, str], url: str, path: str) -> Iterator[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **more}
-    log = folder / "server.log"
+def _running(
+    command: Sequence[str | Path], folder: Path, environment: dict[str, str], url: str
+) -> Iterator[Callable[[], None]]:
+    """Run a program; what is yielded waits until it answers."""
+    log = folder / f"{Path(command[0]).name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out, start_new_session=True)
     try:
-        _wait(process, url + path, log)
-        yield url
+        yield lambda: _wait(process, url, log)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

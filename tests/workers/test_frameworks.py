@@ -9,22 +9,26 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.frameworks.running import agent_os, langgraph_server
+from tests.frameworks.running import framework_servers
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve
 from tests.workers.conftest import Crew, Lab, wait_for
 from tests.workers.test_long_jobs import Remote as Reporter
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with langgraph_server(tmp_path_factory.mktemp("langgraph")) as url:
-        yield url
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    with framework_servers(tmp_path_factory.mktemp("frameworks")) as urls:
+        yield urls
 
 
-@pytest.fixture(scope="module")
-def agno(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with agent_os(tmp_path_factory.mktemp("agno")) as url:
-        yield url
+@pytest.fixture
+def graphs(servers: tuple[str, str]) -> str:
+    return servers[0]
+
+
+@pytest.fixture
+def agno(servers: tuple[str, str]) -> str:
+    return servers[1]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,7 @@ def remote_ids(lab: Lab, task_id: str) -> tuple[str, str]:
         "select remote_task_id, context_id from private.remote_tasks where task_id = %s and remote_task_id is not null"
     )
     row = wait_for(lambda: lab.sql.execute(query, (task_id,)).fetchone(), 20, "the remote run begins")
+    assert row is not None
     return str(row["remote_task_id"]), str(row["context_id"])
 
 
@@ -106,8 +111,8 @@ def test_a_breakpoint_of_a_graph_waits_for_a_person(lab: Lab, graphs: str) -> No
 
 
 def test_what_killed_workers_began_is_joined_and_not_begun_again(lab: Lab, crew: Crew, graphs: str, agno: str) -> None:
-    graph_task = lab.add_task(add_graph(lab, graphs), "slow")
-    agno_task = lab.add_task(add_agent(lab, "agno", agno, agent_id="kept"), "slow")
+    graph_task = lab.add_task(add_graph(lab, graphs), "slow 4")
+    agno_task = lab.add_task(add_agent(lab, "agno", agno, agent_id="kept"), "slow 4")
     run, thread = remote_ids(lab, graph_task)
     agno_run, session = remote_ids(lab, agno_task)
     for worker in {
@@ -115,20 +120,20 @@ def test_what_killed_workers_began_is_joined_and_not_begun_again(lab: Lab, crew:
     }.values():
         worker.kill()
     crew.muster(2)
-    assert lab.await_task(graph_task)["response"] == "Echo slow"
-    assert lab.await_task(agno_task)["response"] == "Echo slow"
+    assert lab.await_task(graph_task)["response"] == "Echo slow 4"
+    assert lab.await_task(agno_task)["response"] == "Echo slow 4"
     assert [seen["run_id"] for seen in runs_of(graphs, thread)] == [run]
     seen = httpx.get(f"{agno}/sessions/{session}/runs").raise_for_status().json()
     assert [(one["run_id"], one["status"]) for one in seen] == [(agno_run, "COMPLETED")]
     lab.assert_done_once(graph_task, agno_task)
     for task_id in (graph_task, agno_task):
-        assert lab.streamed(task_id, 2) == "Echo slow"
+        assert lab.streamed(task_id, 2) == "Echo slow 4"
         assert lab.task(task_id)["attempt"] == 2
 
 
 def test_cancelling_a_task_cancels_the_remote_run(lab: Lab, graphs: str, agno: str) -> None:
-    graph_task = lab.add_task(add_graph(lab, graphs), "slow")
-    agno_task = lab.add_task(add_agent(lab, "agno", agno, agent_id="kept"), "slow")
+    graph_task = lab.add_task(add_graph(lab, graphs), "slow 20")
+    agno_task = lab.add_task(add_agent(lab, "agno", agno, agent_id="kept"), "slow 2")
     run, thread = remote_ids(lab, graph_task)
     agno_run, session = remote_ids(lab, agno_task)
     for task_id in (graph_task, agno_task):

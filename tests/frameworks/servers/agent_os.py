@@ -55,7 +55,7 @@ class Scripted(Model):
         if prompt.startswith("fail"):
             raise RuntimeError(f"boom {prompt.removeprefix('fail ')}")
         if prompt.startswith("slow"):
-            await asyncio.sleep(5)
+            await asyncio.sleep(float(prompt.split()[1]))
         yield self.answer(messages)
 
     def _parse_provider_response(self, response: Any, **_: Any) -> ModelResponse:

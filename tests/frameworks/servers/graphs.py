@@ -26,8 +26,8 @@ def say(text: str) -> dict[str, Any]:
 
 async def read(state: State) -> dict[str, Any]:
     get_stream_writer()("Reading")
-    if "slow" in state["messages"][-1].content:
-        await asyncio.sleep(5)
+    if (text := state["messages"][-1].content).startswith("slow"):
+        await asyncio.sleep(float(text.split()[1]))
     return {"facts": {"turns": len(state["messages"])}}
 
 

@@ -12,7 +12,7 @@ from workers.agents.frameworks.settings import Framework
 from workers.agents.usable import usable_agent
 from workers.backend import Backend
 from workers.contract import ClaimedTask, Completion
-from workers.errors import BackendError, BackendRejected, TaskFailure
+from workers.errors import BackendError, TaskFailure
 from workers.job import Job
 
 
@@ -72,11 +72,12 @@ class Workflows:
     async def _read(self, claimed: ClaimedTask) -> _Workflow:
         try:
             answer = await self._database.call("read_workflow_execution", claimed.lease._asdict())
-        except BackendRejected as error:
-            raise TaskFailure("workflow_misconfigured", f"The task has no workflow: {error.token}.") from None
         except BackendError as error:
+            # A lost lease ends here too; then nobody hears it.
             problem = f"The workflow could not be read: {type(error).__name__}."
             raise TaskFailure("internal_error", problem, retryable=True) from None
+        if answer is None:
+            raise TaskFailure("workflow_misconfigured", "The task's execution was deleted.")
         try:
             return _Workflow.model_validate(answer)
         except ValidationError as error:
