@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from tests.unit.agents.external_kit import Heard, Shelf
+from tests.unit.http_server import Reply, Seen
 from workers.agents.external import ExternalAgents
 from workers.agents.frameworks import Frameworks
 from workers.agents.frameworks.agents import FrameworkAgents
@@ -115,3 +116,25 @@ class Bench:
 
 def answered(response: Any, number: int = 1) -> Answer:
     return Answer(f"q{number}", "input", "?", "answered", response, "u1", "2026-01-01T00:00:00+00:00")
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "langgraph": {"assistant_id": "echo"},
+    "agno": {"agent_id": "helper"},
+    "crewai": {},
+    "n8n": {"webhook_path": "webhook/flow"},
+}
+
+
+def bench(framework: str, url: str, prompt: str = "hello", **endpoint: Any) -> Bench:
+    return Bench(framework, url, prompt, **{**SETTINGS[framework], **endpoint})
+
+
+def in_turn(*replies: Reply) -> Callable[[Seen], Reply]:
+    """Answer one after another, the last one for ever."""
+    left = list(replies)
+    return lambda _seen: left.pop(0) if len(left) > 1 else left[0]
+
+
+def posts(seen: Sequence[Seen]) -> list[Seen]:
+    return [one for one in seen if one.method == "POST"]
