@@ -16,6 +16,7 @@ from workers.backend import Backend
 from workers.door import Door
 from workers.handlers import build_handlers
 from workers.job import Handler
+from workers.marketplaces import Marketplaces
 from workers.secrets import Secrets
 from workers.settings import Settings
 from workers.webhooks import Webhooks
@@ -44,8 +45,12 @@ async def assemble(
             "external": FrameworkAgents(frameworks, ExternalAgents(door, secrets, database)),
         }
     )
+    marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
     return {
         **handlers,
         "deliver_webhook": Webhooks(door, database).deliver,
+        "publish_agent": marketplaces.publish,
+        "unpublish_agent": marketplaces.unpublish,
+        "fetch_marketplace_usage": marketplaces.fetch_usage,
         "run_workflow": Workflows(frameworks, database).run,
     }

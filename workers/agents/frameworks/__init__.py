@@ -10,6 +10,8 @@ import asyncio
 import importlib
 from collections.abc import Callable, Mapping
 
+import httpx
+
 from workers.agents.external.bounded import bound_values
 from workers.agents.external.links import Links
 from workers.agents.frameworks.settings import Framework, Remote, read_remote
@@ -71,15 +73,7 @@ class Frameworks:
         remote = await read_remote(framework, endpoint, organization, self._secrets)
         try:
             link = await self._links.begin(claimed, remote.server)
-            async with self._door.client(
-                claimed.allowed_hosts,
-                timeout=remote.endpoint.timeout,
-                max_bytes=MAX_RESPONSE_BYTES,
-                organization=organization,
-            ) as http:
-                http.base_url = remote.endpoint.url
-                http.headers.update(remote.endpoint.headers)
-                http.event_hooks = {"response": [refuse_redirect, bound_values]}
+            async with self._client(claimed, remote) as http:
                 visit = Visit(
                     claimed=claimed,
                     agent=agent,
@@ -97,6 +91,18 @@ class Frameworks:
         except TaskFailure as failure:
             failure.message = self._secrets.redact(failure.message, organization)
             raise
+
+    def _client(self, claimed: ClaimedTask, remote: Remote) -> httpx.AsyncClient:
+        http = self._door.client(
+            claimed.allowed_hosts,
+            timeout=remote.endpoint.timeout,
+            max_bytes=MAX_RESPONSE_BYTES,
+            organization=claimed.task.organization_slug,
+        )
+        http.base_url = remote.endpoint.url
+        http.headers.update(remote.endpoint.headers)
+        http.event_hooks = {"response": [refuse_redirect, bound_values]}
+        return http
 
     async def _visit(self, visit: Visit, adapter: Adapter) -> AgentResult:
         visit.reporter.progress(CALLED, f"{visit.what} called")
