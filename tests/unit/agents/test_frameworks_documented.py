@@ -193,13 +193,14 @@ async def test_a_workflow_of_n8n_reports_and_is_not_called_again_after_a_lost_wo
     assert 40 in target.story.percents
 
 
-async def test_a_stopped_attempt_stops_the_execution_when_nobody_goes_on() -> None:
+@pytest.mark.parametrize(
+    ("reason", "attempt", "stops"), [("lost", 1, 0), ("timeout", 1, 0), ("timeout", 3, 1), ("cancelled", 1, 1)]
+)
+async def test_a_stopped_attempt_stops_the_execution_when_nobody_goes_on(reason: str, attempt: int, stops: int) -> None:
     with serve(n8n_api("running")) as server:
-        for reason, stops in (("lost", 0), ("cancelled", 1)):
-            server.seen.clear()
-            attempt = asyncio.create_task(bench("n8n", server.url, **API).run())
-            await until(lambda: any("executions" in seen.path for seen in server.seen))
-            attempt.cancel(reason)
-            with suppress(asyncio.CancelledError):
-                await attempt
-            assert sum(seen.path.endswith("/stop") for seen in server.seen) == stops
+        running = asyncio.create_task(bench("n8n", server.url, **API).run(attempt))
+        await until(lambda: any("executions" in seen.path for seen in server.seen))
+        running.cancel(reason)
+        with suppress(asyncio.CancelledError):
+            await running
+    assert sum(seen.path.endswith("/stop") for seen in server.seen) == stops
