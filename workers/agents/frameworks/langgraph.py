@@ -106,8 +106,19 @@ class LangGraph:
             if is_unknown(failure):
                 return None
             raise
-        mine = (run for run in found if (run.metadata or {}).get(_MARK) == self._message_id)
-        return next((run.run_id for run in mine if run.status not in {"error", "timeout", "interrupted"}), None)
+        mine = [run for run in found if (run.metadata or {}).get(_MARK) == self._message_id]
+        for run in mine:
+            if run.status not in {"error", "timeout"} and (run.status != "interrupted" or await self._asks()):
+                return run.run_id
+        return None
+
+    async def _asks(self) -> bool:
+        """Whether an interrupted run waits for a person; one that was cancelled is called the same."""
+
+        async def status() -> bool:
+            return bool((await self._sdk.threads.get(self._thread))["status"] == "interrupted")
+
+        return bool(await self._visit.wire.surely(status, self._visit.polls().next))
 
     async def _listen(self, events: AsyncIterator[Any]) -> None:
         """Take in a stream; when it breaks after the server has named the run, polling takes over."""
