@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -31,6 +32,7 @@ LAYERS = (
 GENERATED = {"models"}
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     names = {}
     for path in ROOT.rglob("*.py"):

@@ -97,11 +97,11 @@ class LangGraph:
     async def _find(self) -> str | None:
         """Return the run that an earlier attempt began with this message, if it is of use."""
 
-        async def runs() -> list[Run]:
+        async def look() -> list[Run]:
             return RUNS.validate_python(await self._sdk.runs.list(self._thread, limit=_RUNS))
 
         try:
-            found = await self._visit.wire.surely(runs, self._visit.polls().next)
+            found: list[Run] = await self._visit.wire.surely(look, self._visit.polls().next)
         except TaskFailure as failure:
             if is_unknown(failure):
                 return None
