@@ -105,7 +105,7 @@ def _running(
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180  # Importing takes minutes on a machine that is busy.
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()[-3000:]
         try:
