@@ -7,6 +7,9 @@ from contextlib import AsyncExitStack
 from workers.agents.api import ApiAgents
 from workers.agents.context import ContextAgents
 from workers.agents.external import ExternalAgents
+from workers.agents.frameworks import Frameworks
+from workers.agents.frameworks.agents import FrameworkAgents
+from workers.agents.frameworks.workflow import Workflows
 from workers.agents.providers import Providers
 from workers.agents.status_webhooks import StatusWebhooks
 from workers.backend import Backend
@@ -31,6 +34,7 @@ async def assemble(
     url = settings.supabase_public_url or settings.supabase_url
     jobs = await stack.enter_async_context(StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key))
     api = await stack.enter_async_context(ApiAgents(door, secrets, jobs))
+    frameworks = Frameworks(door, secrets, database, jobs)
     offline_seconds = settings.offline_delay if settings.offline else None
     handlers = build_handlers(
         {
@@ -38,7 +42,7 @@ async def assemble(
                 providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds
             ),
             "api": api,
-            "external": ExternalAgents(door, secrets, database),
+            "external": FrameworkAgents(frameworks, ExternalAgents(door, secrets, database)),
         }
     )
     marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
@@ -48,4 +52,5 @@ async def assemble(
         "publish_agent": marketplaces.publish,
         "unpublish_agent": marketplaces.unpublish,
         "fetch_marketplace_usage": marketplaces.fetch_usage,
+        "run_workflow": Workflows(frameworks, database).run,
     }

@@ -44,6 +44,7 @@ ErrorCode = Literal[
     "endpoint_error",
     "endpoint_response_invalid",
     "endpoint_unreachable",
+    "extra_missing",
     "host_not_allowed",
     "input_invalid",
     "input_request_invalid",
@@ -79,6 +80,7 @@ ErrorCode = Literal[
     "webhook_failed",
     "webhook_gone",
     "webhook_unreachable",
+    "workflow_misconfigured",
 ]
 
 

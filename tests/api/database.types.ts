@@ -4473,6 +4473,7 @@ export type Database = {
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
+      read_workflow_execution: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;

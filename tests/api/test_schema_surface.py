@@ -136,6 +136,7 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "read_marketplace_job": {"integration_id": NOBODY, "lease_token": NOBODY},
     "read_organization_secrets": {"organization_slug": "none", "names": []},
     "read_webhook_delivery": {"delivery_id": NOBODY, "lease_token": NOBODY},
+    "read_workflow_execution": LEASE,
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
     "replace_ciphertexts": {"source": "organization_secrets", "items": []},

@@ -134,6 +134,7 @@ WORKER_RPCS = {
         "read_marketplace_job",
         "read_organization_secrets",
         "read_webhook_delivery",
+        "read_workflow_execution",
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",

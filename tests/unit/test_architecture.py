@@ -86,6 +86,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("openai", {"agents"}),
         ("jsonschema", {"schema_check"}),
         ("httpcore", {"door"}),
+        ("langgraph_sdk", {"agents"}),
+        ("httpx_sse", {"agents"}),
         ("cronsim", {"cron", "schedules"}),
         ("dotenv", {"settings"}),
         ("cryptography", {"keyring"}),
