@@ -11,6 +11,7 @@ from workers.agents.providers import Providers
 from workers.agents.status_webhooks import StatusWebhooks
 from workers.backend import Backend
 from workers.door import Door
+from workers.git import RepositorySyncs
 from workers.handlers import build_handlers
 from workers.job import Handler
 from workers.secrets import Secrets
@@ -40,4 +41,8 @@ async def assemble(
             "external": ExternalAgents(door, secrets, database),
         }
     )
-    return {**handlers, "deliver_webhook": Webhooks(door, database).deliver}
+    return {
+        **handlers,
+        "deliver_webhook": Webhooks(door, database).deliver,
+        "sync_repository": RepositorySyncs(door, secrets, database).sync,
+    }

@@ -3745,10 +3745,15 @@ export type Database = {
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
       agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
+      apply_git_files: {
+        Args: { attempt: number; files: Json; lease_token: string; removed?: Json; task_id: string };
+        Returns: Json;
+      };
       begin_remote_task: {
         Args: { attempt: number; lease_token: string; server: string; task_id: string };
         Returns: Json;
       };
+      begin_repository_sync: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       budget_status: { Args: { organization_slug: string }; Returns: Json };
       cancel_task: {
         Args: { task_id: string };
@@ -3947,6 +3952,10 @@ export type Database = {
         Returns: Json;
       };
       fail_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      finish_repository_sync: {
+        Args: { attempt: number; commit_hash: string; lease_token: string; problems?: Json; task_id: string };
+        Returns: Json;
+      };
       fire_schedules: { Args: { items: Json; worker_id: string }; Returns: Json };
       forget_remote_task: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: undefined };
       heartbeat_tasks: { Args: { items: Json; lease_seconds?: number; worker_id: string }; Returns: Json };
@@ -4140,8 +4149,10 @@ export type Database = {
       read_ciphertexts: { Args: { after?: string; max_rows?: number; source: string }; Returns: Json };
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
+      read_repository_sync: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
+      receive_git_push: { Args: { "": Json }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;
@@ -4188,6 +4199,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      renew_push_secret: { Args: { repository_id: string }; Returns: Json };
       replace_ciphertexts: { Args: { items: Json; source: string }; Returns: Json };
       replay_webhook_delivery: {
         Args: { delivery_id: string };
@@ -4511,6 +4523,7 @@ export type Database = {
         Returns: Json;
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      sync_repository: { Args: { force?: boolean; repository_id: string }; Returns: Json };
     };
     Enums: {
       [_ in never]: never;
