@@ -1,4 +1,4 @@
-"""Real git servers on 127.0.0.1, and repositories made of whatever a test wants, also of what git itself would refuse."""
+"""Real git servers on 127.0.0.1, and repositories of whatever a test wants, also of what git itself would refuse."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ class Origin:
         """Commit files, or a tree that there is; without `parent` it is a history of its own, as after a force-push."""
         ref = f"refs/heads/{branch}".encode()
         commit = Commit()
-        commit.tree = files if isinstance(files, bytes) else self.folder(files)  # type: ignore[assignment]
+        commit.tree = files if isinstance(files, bytes) else self.folder(files)
         commit.author = commit.committer = b"A <a@example.com>"
         commit.author_time = commit.commit_time = int(time.time())
         commit.author_timezone = commit.commit_timezone = 0
         commit.message = b"change"
-        if parent and ref in self.repo.refs:
+        if parent and ref in self.repo.refs.as_dict():
             commit.parents = [self.repo.refs[ref]]  # type: ignore[index]
         self.repo.object_store.add_object(commit)
         self.repo.refs[ref] = commit.id  # type: ignore[index]
@@ -91,7 +91,7 @@ class Origin:
 
 @dataclass
 class GitServer:
-    """Where repositories are served, each as /NAME.git, and who asked for what; `token` is asked for where it is set."""
+    """Where repositories are served, each as /NAME.git, and who asked for what; without its `token` nobody is."""
 
     folder: Path
     url: str = ""
@@ -126,7 +126,8 @@ class GitServer:
         name = "/" + environ["PATH_INFO"].split("/")[1]
         with Repo(str(self.folder / name[1:])) as repo:
             environ["wsgi.input"] = _Bounded(environ)
-            return list(HTTPGitApplication(DictBackend({name: repo}))(environ, start_response))
+            backend = DictBackend({name: repo})  # type: ignore[arg-type] # Its protocol is not quite its own class's.
+            return list(HTTPGitApplication(backend)(environ, start_response))
 
 
 class RealGit(GitServer):
@@ -143,7 +144,9 @@ class RealGit(GitServer):
         if "HTTP_GIT_PROTOCOL" in environ:
             command["GIT_PROTOCOL"] = environ["HTTP_GIT_PROTOCOL"]
         body = _Bounded(environ).read()
-        run = subprocess.run([GIT, "http-backend"], input=body, env={**given, **command}, capture_output=True, check=True)
+        run = subprocess.run(
+            [GIT, "http-backend"], input=body, env={**given, **command}, capture_output=True, check=True
+        )
         head, _, content = run.stdout.partition(b"\r\n\r\n")
         headers = [tuple(line.decode().split(": ", 1)) for line in head.split(b"\r\n")]
         status = next((value for name, value in headers if name == "Status"), "200 OK")

@@ -174,7 +174,15 @@ def test_no_schema_but_public_is_served(schema: str, tenant: Tenant, operator: C
 
 @pytest.mark.parametrize(
     "name",
-    ["worker_requests", "status_webhooks", "push_secrets", "task_checkpoints", "remote_tasks", "maintenance", "schema_migrations"],
+    [
+        "worker_requests",
+        "status_webhooks",
+        "push_secrets",
+        "task_checkpoints",
+        "remote_tasks",
+        "maintenance",
+        "schema_migrations",
+    ],
 )
 def test_tables_of_the_inside_are_not_served(name: str, operator: Caller) -> None:
     assert_refused(operator.get(name), 404, "42P01", f'relation "public.{name}" does not exist')

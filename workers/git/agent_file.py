@@ -164,7 +164,7 @@ def _llm_config(organization: str, front: _Front, file: AgentFile) -> dict[str, 
     try:
         read_llm_config(config)
     except TaskFailure as failure:
-        raise FileProblem("key_invalid", failure.message.replace("The agent's llm_config", "Its")) from None
+        raise FileProblem("key_invalid", failure.message.replace("The agent's", "Its")) from None
     return config
 
 

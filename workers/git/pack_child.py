@@ -30,10 +30,9 @@ from dulwich.pack import MemoryPackIndex, Pack, PackData
 MAX_FILE_BYTES = 262_144
 MAX_FRONT_BYTES = 32_768
 MAX_FRONT_NODES = 5_000  # with every alias written out
-MAX_FRONT_DEPTH = 20
 MAX_ENTRIES = 500_000  # of all folders looked into
 MAX_FILES = 100_000
-MAX_DEPTH = 50
+MAX_DEPTH, MAX_FRONT_DEPTH = 50, 20
 MAX_PROBLEMS = 1_000
 BATCH_FILES, BATCH_CHARS = 200, 1_000_000
 LFS = b"version https://git-lfs.github.com/spec/"
@@ -57,6 +56,7 @@ class Objects:
         if len(data) > max_objects:
             raise Refused("too_large", f"The branch has {len(data)} objects, and {max_objects} are the most.")
         self._pack = Pack.from_objects(data, MemoryPackIndex.for_pack(data))
+        self._trees: dict[bytes, list[tuple[bytes, int, bytes]]] = {}
 
     def get(self, kind: int, sha: bytes) -> bytes | None:
         """Return an object of this kind (1 commit, 2 tree, 3 blob); None when the server left it out."""
@@ -70,12 +70,17 @@ class Objects:
 
     def tree(self, sha: bytes) -> list[tuple[bytes, int, bytes]]:
         """Return the entries of a folder: name, mode, id."""
+        if sha in self._trees:
+            return self._trees[sha]
         raw = self.get(2, sha)
         if raw is None:
             raise Refused("unreadable", "The server left a folder out.")
         tree = Tree()
         tree.set_raw_string(raw)
-        return [(name, mode, entry) for name, mode, entry in tree.items()]
+        entries: list[tuple[bytes, int, bytes]] = [(name, mode, entry) for name, mode, entry in tree.items()]
+        if len(self._trees) < 1000:
+            self._trees[sha] = entries
+        return entries
 
 
 class Walk:
@@ -154,11 +159,11 @@ def read_file(raw: bytes | None) -> dict[str, Any]:
         return {"is_none": True}
     if "\0" in text:
         raise Refused("not_text", "It holds a NUL.")
-    front, closed, body = text[4:].partition("\n---\n")
+    front, closed, body = text[3:].partition("\n---\n")
     if not closed:
-        if not text.endswith("\n---"):
+        if not text[3:].endswith("\n---"):
             raise Refused("front_matter_open", "Its front matter does not end: a line --- is missing.")
-        front, body = text[4:-4], ""
+        front, body = text[3:-4], ""
     front = read_front(front)
     if not isinstance(front, dict):
         return {"is_none": True}
@@ -212,23 +217,21 @@ def measure(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
 
 def as_json(value: Any) -> Any:
     """Return what YAML gave as plain JSON."""
-    if value is None or isinstance(value, bool):
-        return value
     if isinstance(value, str):
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise Refused("front_matter_invalid", "Its front matter has a character that no text may have.")
-        return value
-    if isinstance(value, int | float):
+    elif isinstance(value, int | float):
         if not math.isfinite(value) or abs(value) > 1e15:
             raise Refused("front_matter_invalid", "Its front matter has a number beyond 1e15.")
-        return value
-    if isinstance(value, dt.date | dt.datetime):
+    elif isinstance(value, dt.date | dt.datetime):
         return value.isoformat()
-    if isinstance(value, list):
+    elif isinstance(value, list):
         return [as_json(entry) for entry in value]
-    if isinstance(value, dict):
+    elif isinstance(value, dict):
         return {str(as_json(key)): as_json(entry) for key, entry in value.items()}
-    raise Refused("front_matter_invalid", f"Its front matter has a value of the type {type(value).__name__}.")
+    elif value is not None:
+        raise Refused("front_matter_invalid", f"Its front matter has a value of the type {type(value).__name__}.")
+    return value
 
 
 def changed_files(objects: Objects, files: Mapping[str, bytes], known: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -271,14 +274,8 @@ def answer(job: Mapping[str, Any], memory: int, cpu_seconds: int) -> None:
 
 def confine(memory: int, cpu_seconds: int) -> None:
     """Give up processes, writing, and time and memory beyond what is needed."""
-    limits = {
-        "RLIMIT_NPROC": 0,
-        "RLIMIT_FSIZE": 0,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_NOFILE": 8,
-        "RLIMIT_CPU": cpu_seconds,
-        "RLIMIT_AS": memory,
-    }
+    limits = {"RLIMIT_NPROC": 0, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 8}
+    limits |= {"RLIMIT_CPU": cpu_seconds, "RLIMIT_AS": memory}
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, name), (value, value))
 
