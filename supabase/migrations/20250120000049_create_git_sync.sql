@@ -263,7 +263,7 @@ comment on type private.git_file is
   'An agent''s file. row_id: the row of git_agents that becomes it; holder_id: another row of the repository that gives its agent up; problem: a token, when the file cannot be used.';
 
 create function private.plan_git_files(repository public.agent_repositories, files jsonb) returns private.git_file[]
-language sql stable security invoker set search_path = ''
+language sql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
   with given as materialized (
     select f.*, row_number() over (partition by f.slug order by f.path) as turn
@@ -316,7 +316,7 @@ revoke execute on function private.plan_git_files(public.agent_repositories, jso
 grant execute on function private.plan_git_files(public.agent_repositories, jsonb) to service_role;
 
 create function private.write_git_files(repository public.agent_repositories, files jsonb) returns jsonb
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_plan constant private.git_file[] := private.plan_git_files(repository, files);
@@ -392,7 +392,7 @@ revoke execute on function private.write_git_file(public.agent_repositories, jso
 grant execute on function private.write_git_file(public.agent_repositories, jsonb) to service_role;
 
 create function public.apply_git_files(task_id uuid, attempt integer, lease_token uuid, files jsonb, removed jsonb default '[]') returns jsonb
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_repository constant public.agent_repositories := private.repository_of_sync(task_id, attempt, lease_token);
@@ -422,7 +422,7 @@ revoke execute on function public.apply_git_files(uuid, integer, uuid, jsonb, js
 grant execute on function public.apply_git_files(uuid, integer, uuid, jsonb, jsonb) to service_role;
 
 create function public.finish_repository_sync(task_id uuid, attempt integer, lease_token uuid, commit_hash text, problems jsonb default '[]') returns jsonb
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_repository constant public.agent_repositories := private.repository_of_sync(task_id, attempt, lease_token);

@@ -486,12 +486,10 @@ def test_an_exchange_does_not_wait_for_a_repository_that_somebody_changes(
     assert tenant.read(run.fence["task_id"])["status"] == "failed"
 
 
-def test_five_hundred_files_are_written_in_one_call_within_reason(
-    tenant: Tenant, worker: Worker, repository: Row
-) -> None:
+def test_two_hundred_files_are_written_in_one_call(tenant: Tenant, worker: Worker, repository: Row) -> None:
     run = Sync(tenant, worker, repository)
-    sent = [file(tenant, f"{number:04}.md", f"n{number}") for number in range(500)]
+    sent = [file(tenant, f"{number:04}.md", f"n{number}") for number in range(200)]
     assert run.apply(*sent) == []
-    assert len(files(tenant)) == len(agents(tenant)) == 500
+    assert len(files(tenant)) == len(agents(tenant)) == 200
     run.apply(removed=tuple(row["path"] for row in sent))
-    assert run.finish("c2")["deactivated"] == 500
+    assert run.finish("c2")["deactivated"] == 200
