@@ -116,7 +116,7 @@ begin
     values (
       repository.organization_slug, queue_sync.user_id, 'sync_repository', 'Sync ' || repository.name,
       jsonb_strip_nulls(jsonb_build_object('repository_id', repository.id, 'force', nullif(force, false))),
-      jsonb_build_object('cause', cause), 5, interval '30 seconds', 900
+      jsonb_build_object('cause', cause), 5, interval '30 seconds', 1800
     )
     returning id into v_id;
   else

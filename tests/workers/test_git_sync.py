@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import time
 from collections.abc import Iterator
@@ -9,14 +11,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.fernet import Fernet
 
 from tests.git_server import FILE, FOLDER, GIT, SUBMODULE, SYMLINK, GitServer, Origin, RealGit, agent, serve_git
 from tests.stack import Stack
-from tests.unit.http_server import Reply, Seen, serve
+from tests.unit.http_server import Reply, Seen, Server, serve
 from tests.unit.wire import stream
-from tests.workers.conftest import Lab, Row, laboratory
+from tests.workers.conftest import Lab, Row, laboratory, wait_for
 
 KEY = Fernet.generate_key()
 TOKEN = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
@@ -30,11 +33,24 @@ union all select 'versions', v.agent_slug || v.version, v.xmin::text from public
 """
 
 
+on_dulwich = pytest.mark.parametrize("place", ["dulwich"], indirect=True)
+on_one = pytest.mark.parametrize("place", ["git" if GIT else "dulwich"], indirect=True)
+
+
+@dataclass
+class Office:
+    """An organization with its worker, and the provider that its models are asked of."""
+
+    lab: Lab
+    model: Server
+
+
 @dataclass
 class Place:
     """A repository that is served, and its row."""
 
     lab: Lab
+    model: Server
     server: GitServer
     origin: Origin
     id: str
@@ -68,7 +84,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def office(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def office(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """Give an organization with a worker that has the key of credentials."""
     with laboratory(stack, f"git-{time.time_ns()}", tmp_path_factory.mktemp("git")) as lab:
         lab.post("organization_members", organization_slug=lab.organization, user_id=lab.user_id, role="owner")
@@ -79,7 +95,7 @@ def office(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
                 ANTHROPIC_API_KEY="k",
                 ANTHROPIC_BASE_URL=model.url,
             )
-            yield lab
+            yield Office(lab, model)
 
 
 def _model(_seen: Seen) -> Reply:
@@ -96,7 +112,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, GitS
 
 
 @pytest.fixture(params=["dulwich", "git"])
-def place(request: pytest.FixtureRequest, office: Lab, servers: dict[str, GitServer]) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, office: Office, servers: dict[str, GitServer]) -> Iterator[Place]:
     """Give a repository of this test's own, on dulwich's server, and again on git's."""
     if request.param == "git" and GIT is None:
         pytest.skip("git is not installed here")
@@ -104,20 +120,20 @@ def place(request: pytest.FixtureRequest, office: Lab, servers: dict[str, GitSer
     server.token, server.statuses = None, []
     name = f"r{time.time_ns()}"
     origin = server.add(name)
-    columns = {"organization_slug": office.organization, "name": name, "git_url": server.address(name)}
-    (row,) = office.post("agent_repositories", **columns, created_by=office.user_id)
-    yield Place(office, server, origin, row["id"])
-    office.sql.execute("delete from public.agents where metadata #>> '{git,repository_id}' = %s", (row["id"],))
-    office.sql.execute("delete from public.agent_repositories where id = %s", (row["id"],))
+    lab = office.lab
+    columns = {"organization_slug": lab.organization, "name": name, "git_url": server.address(name)}
+    (row,) = lab.post("agent_repositories", **columns, created_by=lab.user_id)
+    yield Place(lab, office.model, server, origin, row["id"])
+    lab.sql.execute("delete from public.agents where metadata #>> '{git,repository_id}' = %s", (row["id"],))
+    lab.sql.execute("delete from public.agent_repositories where id = %s", (row["id"],))
     origin.repo.close()
-
-
-on_dulwich = pytest.mark.parametrize("place", ["dulwich"], indirect=True)
 
 
 def test_files_become_agents_that_run(place: Place) -> None:
     files = {
-        "agents/writer.md": agent(tags="[seo]", temperature=0.3, version="1.4.0", color="red"),
+        "agents/writer.md": agent(
+            tags="[seo]", temperature=0.3, version="1.4.0", color="red", allowedAgents="[Checker]"
+        ),
         "agents/deep/checker.md": agent("Checker", "You check.", maxIterations=3),
         "agents/README.md": "# These are the agents\n",
         "elsewhere/other.md": agent("Other"),
@@ -136,6 +152,27 @@ def test_files_become_agents_that_run(place: Place) -> None:
     assert found["Checker"]["llm_config"]["limits"] == {"max_requests": 3}
     task = place.lab.await_task(place.lab.add_task(writer["slug"], method="converse"))
     assert (task["response"], task["llm_metadata"]["model"]) == ("Said.", "claude-sonnet-4-5")
+    asked = place.model.seen[-1].json
+    assert (asked["model"], asked["temperature"]) == ("claude-sonnet-4-5", 0.3)
+    assert [tool["name"] for tool in asked["tools"]] == [f"call_{found['Checker']['slug']}"]
+    assert "You write." in json.dumps(asked["system"])
+
+
+@on_dulwich
+def test_a_push_of_a_git_host_is_synced(place: Place) -> None:
+    commit = place.origin.commit({"agents/a.md": agent()})
+    secret = place.lab.post("rpc/renew_push_secret", repository_id=place.id)["secret"]
+    url = place.state()["git_url"]
+    body = json.dumps({"ref": "refs/heads/main", "after": commit, "repository": {"clone_url": url}}, indent=1).encode()
+    signature = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"Content-Type": "application/json", "X-GitHub-Event": "push", "X-Hub-Signature-256": signature}
+    hook = f"{place.lab.stack.url}/rest/v1/rpc/receive_git_push?apikey={place.lab.stack.anon_key}"
+    bad = httpx.post(hook, content=body + b" ", headers=headers)
+    assert (bad.status_code, bad.json()["message"]) == (401, "push_not_accepted")
+    good = httpx.post(hook, content=body, headers=headers)
+    assert (good.status_code, good.json()) == (200, {"accepted": True, "queued": True})
+    wait_for(lambda: place.state()["last_sync_commit_hash"] == commit, 20, "the push is synced")
+    assert place.agents()["Writer"]["status"] == "active"
 
 
 def test_a_repository_is_followed_through_its_changes(place: Place) -> None:
@@ -182,6 +219,7 @@ def test_the_same_commit_is_asked_for_and_nothing_else_happens(place: Place) -> 
     assert place.agents()["Writer"]["context"] == "You write."
 
 
+@on_one
 def test_another_commit_of_the_same_files_writes_no_file_again(place: Place) -> None:
     files = {"agents/a.md": agent(color="red"), "agents/b.md": agent("Other")}
     place.origin.commit(files)
@@ -193,6 +231,7 @@ def test_another_commit_of_the_same_files_writes_no_file_again(place: Place) -> 
     assert place.problems() == {"agents/a.md": "key_unknown"}  # What was wrong with it still is.
 
 
+@on_one
 def test_the_folder_and_the_branch_are_those_of_the_row(place: Place) -> None:
     place.origin.commit({"team/a.md": agent("One"), "b.md": agent("Two")}, "feature/x")
     place.origin.commit({"agents/c.md": agent("Three")})
@@ -209,6 +248,7 @@ def test_the_folder_and_the_branch_are_those_of_the_row(place: Place) -> None:
     assert {name for name, row in place.agents().items() if row["status"] == "active"} == {"One", "Two"}
 
 
+@on_one
 def test_a_force_push_is_followed(place: Place) -> None:
     place.origin.commit({"agents/a.md": agent("One")})
     place.origin.commit({"agents/a.md": agent("One", "Second.")})
@@ -218,6 +258,7 @@ def test_a_force_push_is_followed(place: Place) -> None:
     assert (place.state()["last_sync_commit_hash"], place.agents()["One"]["context"]) == (commit, "Another history.")
 
 
+@on_one
 def test_a_branch_that_vanished_leaves_the_agents_as_they_were(place: Place) -> None:
     empty = place.sync("failed")
     assert (empty["error_code"], empty["attempt"]) == ("repository_empty", 1)

@@ -10,6 +10,7 @@ import datetime as dt
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,7 +24,8 @@ from workers.git.writing import Database, Repository, Writing
 from workers.job import Job
 from workers.secrets import Secrets
 
-_AT_ONCE = 2  # How many packs a worker unpacks at a time.
+_AT_ONCE = 3  # How many packs a worker unpacks at a time, one of them for an organization.
+_FETCH_SECONDS = 300.0
 
 
 class _Credential(BaseModel):
@@ -56,6 +58,7 @@ class RepositorySyncs:
         self._max_pack_bytes = max_pack_bytes
         self._timeout = timeout
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turn_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def sync(self, job: Job) -> Completion:
         """Bring the agents of a repository in step with its branch.
@@ -71,7 +74,7 @@ class RepositorySyncs:
         force = job.claimed.task.params.get("force") is True
         known = repository.last_commit if repository.is_settled and not force else None
         with tempfile.NamedTemporaryFile(prefix="orchestrator-pack-") as pack:
-            async with self._turns, self._remote(job, place) as remote:
+            async with self._remote(job, place) as remote:
                 job.progress(5, "Asking for the branch")
                 head = await remote.fetch(known, pack.file)
             if head == known:
@@ -81,7 +84,9 @@ class RepositorySyncs:
             pack.flush()
             writing = Writing(database, repository, head, await database.begin(), job)
             files = {} if force else writing.known
+            own_turn = self._turn_of.setdefault(job.claimed.task.organization_slug, asyncio.Semaphore())
             async with (
+                own_turn,
                 self._turns,
                 read_pack(pack.name, head, repository.agent_directory, files, self._limits) as messages,
             ):
@@ -96,6 +101,7 @@ class RepositorySyncs:
             timeout=self._timeout,
             max_bytes=self._max_pack_bytes,
             max_redirects=3,
+            whole_seconds=_FETCH_SECONDS,
             organization=job.claimed.task.organization_slug,
         )
         async with http, Remote(place, http, max_pack_bytes=self._max_pack_bytes) as remote:

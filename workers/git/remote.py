@@ -56,6 +56,8 @@ class Remote:
         self._max_pack_bytes = max_pack_bytes
         self._bridge = _Bridge(asyncio.get_running_loop())
         self._client = _GitClient(place, http, self._bridge)
+        # One of its own, so that hosts that hang keep nobody else waiting.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="git")
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,6 +66,7 @@ class Remote:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bridge.stop()
+        self._thread.shutdown(wait=False)
 
     async def fetch(self, known: str | None, pack: IO[bytes]) -> str:
         """Return the head of the branch; unless it is `known`, write its commit without history to `pack`.
@@ -112,7 +115,7 @@ class Remote:
         )
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        running = asyncio.ensure_future(asyncio.to_thread(work))
+        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
         try:
             await asyncio.wait({running})
         finally:

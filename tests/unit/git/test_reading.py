@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from dulwich.object_store import MissingObjectFinder
+from dulwich.objects import Blob, Commit, ShaFile, Tree
 from dulwich.pack import write_pack_objects
 
 from tests.git_server import FILE, FOLDER, SUBMODULE, SYMLINK, Origin, agent
@@ -194,7 +195,7 @@ async def test_front_matter_is_read_as_plain_json(origin: Origin) -> None:
 
 def forged(path: Path, objects: list[tuple[int, bytes]], count: int | None = None) -> str:
     """Write a pack of (kind, content) by hand, with a right checksum."""
-    body = b"PACK" + struct.pack(">LL", 2, len(objects) if count is None else count)
+    body = bytearray(b"PACK" + struct.pack(">LL", 2, len(objects) if count is None else count))
     for kind, content in objects:
         size = len(content)
         head = (kind << 4) | (size & 15)
@@ -267,6 +268,34 @@ async def test_folders_within_folders_within_folders_come_to_an_end(origin: Orig
         inner = origin.tree([(b"d", FOLDER, inner)])
     with pytest.raises(TaskFailure, match="nested more than 50"):
         await read(origin, origin.commit(inner), "")
+
+
+async def test_twenty_thousand_files_are_read_and_not_again(tmp_path: Path) -> None:
+    """Made without the loose objects of a repository; 50,000 take the same way, but too long for a test."""
+    objects: list[ShaFile] = []
+    agents = Tree()
+    for folder in range(20):
+        inner = Tree()
+        for number in range(1000):
+            blob = Blob.from_string(agent(f"n{folder}-{number}").encode())
+            inner.add(f"{number}.md".encode(), FILE, blob.id)
+            objects.append(blob)
+        agents.add(str(folder).encode(), FOLDER, inner.id)
+        objects.append(inner)
+    commit = Commit()
+    commit.tree, commit.message, commit.author_time, commit.author_timezone = agents.id, b"many", 0, 0
+    commit.author = commit.committer = b"A <a@example.com>"
+    commit.commit_time, commit.commit_timezone = 0, 0
+    pack = forged(
+        tmp_path / "many.pack", [(made.type_num, made.as_raw_string()) for made in (*objects, agents, commit)]
+    )
+    files: dict[str, str] = {}
+    for known in ({}, files):
+        async with read_pack(pack, commit.id.decode(), "", dict(known), ReadingLimits()) as messages:
+            async for message in messages:
+                files |= {about["path"]: about["hash"] for about in message.get("files", ()) if not known}
+                assert not (known and message.get("files"))
+    assert len(files) == 20_000
 
 
 async def test_what_takes_too_long_is_ended(origin: Origin) -> None:
