@@ -14,6 +14,7 @@ from workers.door import Door
 from workers.git import RepositorySyncs
 from workers.handlers import build_handlers
 from workers.job import Handler
+from workers.marketplaces import Marketplaces
 from workers.secrets import Secrets
 from workers.settings import Settings
 from workers.webhooks import Webhooks
@@ -41,8 +42,12 @@ async def assemble(
             "external": ExternalAgents(door, secrets, database),
         }
     )
+    marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
     return {
         **handlers,
         "deliver_webhook": Webhooks(door, database).deliver,
+        "publish_agent": marketplaces.publish,
+        "unpublish_agent": marketplaces.unpublish,
+        "fetch_marketplace_usage": marketplaces.fetch_usage,
         "sync_repository": RepositorySyncs(door, secrets, database).sync,
     }

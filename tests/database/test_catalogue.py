@@ -20,8 +20,7 @@ NEVER_WRITTEN = {
     "conversation_participants": "id participant_type joined_at created_at updated_at",
     "deliverables": "id organization_slug user_id conversation_id task_id project_step_id agent_name"
     " created_at updated_at",
-    "marketplace_integrations": "id marketplace_agent_id status published_at unpublished_at usage_metrics"
-    " created_at updated_at",
+    "marketplaces": "id created_at updated_at",
     "agent_repositories": "id last_sync_commit_hash last_sync_at last_sync_status last_sync_errors created_by"
     " created_at updated_at",
     "task_assignments": "id assigned_by created_at updated_at",
@@ -44,6 +43,7 @@ NEVER_WRITTEN = {
         "git_agents",
         "git_credentials",
         "input_requests",
+        "marketplace_integrations",
         "orchestrator_agents",
         "project_steps",
         "prompts",
@@ -93,6 +93,7 @@ MEMBER_RPCS = {
     "organization_conversations": {"authenticated", "service_role"},
     "organization_tasks": {"authenticated", "service_role"},
     "pause_queue": {"authenticated", "service_role"},
+    "publish_agent": {"authenticated", "service_role"},
     "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
     "renew_push_secret": {"authenticated", "service_role"},
@@ -110,6 +111,7 @@ MEMBER_RPCS = {
     "set_organization_limits": {"authenticated", "service_role"},
     "set_organization_secret": {"authenticated", "service_role"},
     "sync_repository": {"authenticated", "service_role"},
+    "unpublish_agent": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
@@ -134,12 +136,14 @@ WORKER_RPCS = {
         "read_status_webhooks",
         "read_ciphertexts",
         "read_git_credential",
+        "read_marketplace_job",
         "read_organization_secrets",
         "read_repository_sync",
         "read_webhook_delivery",
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",
+        "set_max_share",
         "stop_worker",
     )
 }
@@ -283,7 +287,7 @@ def test_tables_without_a_client_right_to_delete_keep_it(scene: World) -> None:
         "deliverables",
         "agent_repositories",
         "git_credentials",
-        "marketplace_integrations",
+        "marketplaces",
         "projects",
         "schedules",
         "task_assignments",
