@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import importlib
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,11 +20,14 @@ from workers.backend import Backend
 from workers.contract import Completion
 from workers.door import Door
 from workers.errors import TaskFailure
+from workers.git.place import MAX_PACK_BYTES, Place
 from workers.git.reading import ReadingLimits, read_pack
-from workers.git.remote import MAX_PACK_BYTES, Place, Remote
 from workers.git.writing import Database, Repository, Writing
 from workers.job import Job
 from workers.secrets import Secrets
+
+if TYPE_CHECKING:
+    from workers.git.remote import Remote
 
 _AT_ONCE = 3  # How many packs a worker unpacks at a time, one of them for an organization.
 _FETCH_SECONDS = 300.0
@@ -96,6 +101,8 @@ class RepositorySyncs:
 
     @asynccontextmanager
     async def _remote(self, job: Job, place: Place) -> AsyncIterator[Remote]:
+        # Loaded when the first repository needs it, so that a worker starts without it.
+        module = await asyncio.to_thread(importlib.import_module, "workers.git.remote")
         http = self._door.client(
             job.claimed.allowed_hosts,
             timeout=self._timeout,
@@ -104,7 +111,7 @@ class RepositorySyncs:
             whole_seconds=_FETCH_SECONDS,
             organization=job.claimed.task.organization_slug,
         )
-        async with http, Remote(place, http, max_pack_bytes=self._max_pack_bytes) as remote:
+        async with http, module.Remote(place, http, max_pack_bytes=self._max_pack_bytes) as remote:
             yield remote
 
     async def _place(self, job: Job, database: Database, repository: Repository) -> Place:

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import concurrent.futures
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -22,30 +21,15 @@ from dulwich.object_store import ObjectStoreGraphWalker
 from workers.agents.retry_after import read_retry_after
 from workers.door import DoorError, door_failure
 from workers.errors import TaskFailure
+from workers.git.place import MAX_PACK_BYTES, Place
 
 T = TypeVar("T")
 
-MAX_PACK_BYTES = 100_000_000
 MAX_REFS_BYTES = 16_000_000
 # Larger files are not sent by servers that can leave them out; no agent is as large.
 _FILTER = b"blob:limit=262144"
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)})
 _MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A branch of a repository, and the credential for it, if it needs one."""
-
-    url: str
-    branch: str
-    username: str | None = None
-    token: str | None = field(default=None, repr=False)
-
-    @property
-    def ref(self) -> bytes:
-        """The full name of the branch."""
-        return f"refs/heads/{self.branch}".encode()
 
 
 class Remote:

@@ -18,7 +18,8 @@ from tests.unit.door_scene import NO_TLS, OTHER, PUBLIC, Authority, Names, Wires
 from tests.unit.http_server import Reply, Seen, Server, serve
 from workers.door import Door
 from workers.errors import TaskFailure
-from workers.git.remote import MAX_REFS_BYTES, Place, Remote
+from workers.git.place import Place
+from workers.git.remote import MAX_REFS_BYTES, Remote
 
 HEAD = "1" * 40
 REFS = "application/x-git-upload-pack-advertisement"
