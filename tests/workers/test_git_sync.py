@@ -1,4 +1,7 @@
-"""Repositories of agents from end to end: real git servers, a real worker, the real database."""
+"""Repositories of agents from end to end: real git servers, a real worker, the real database.
+
+Over 400 lines, because each story of a repository is told by its commits.
+"""
 
 from __future__ import annotations
 
