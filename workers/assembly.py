@@ -14,6 +14,7 @@ from workers.agents.providers import Providers
 from workers.agents.status_webhooks import StatusWebhooks
 from workers.backend import Backend
 from workers.door import Door
+from workers.git import RepositorySyncs
 from workers.handlers import build_handlers
 from workers.job import Handler
 from workers.marketplaces import Marketplaces
@@ -53,4 +54,5 @@ async def assemble(
         "unpublish_agent": marketplaces.unpublish,
         "fetch_marketplace_usage": marketplaces.fetch_usage,
         "run_workflow": Workflows(frameworks, database).run,
+        "sync_repository": RepositorySyncs(door, secrets, database).sync,
     }

@@ -4038,10 +4038,15 @@ export type Database = {
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
       agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
+      apply_git_files: {
+        Args: { attempt: number; files: Json; lease_token: string; removed?: Json; task_id: string };
+        Returns: Json;
+      };
       begin_remote_task: {
         Args: { attempt: number; lease_token: string; server: string; task_id: string };
         Returns: Json;
       };
+      begin_repository_sync: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       budget_status: { Args: { organization_slug: string }; Returns: Json };
       cancel_task: {
         Args: { task_id: string };
@@ -4242,6 +4247,10 @@ export type Database = {
         Returns: Json;
       };
       fail_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      finish_repository_sync: {
+        Args: { attempt: number; commit_hash: string; lease_token: string; problems?: Json; task_id: string };
+        Returns: Json;
+      };
       fire_schedules: { Args: { items: Json; worker_id: string }; Returns: Json };
       forget_remote_task: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: undefined };
       heartbeat_tasks: { Args: { items: Json; lease_seconds?: number; worker_id: string }; Returns: Json };
@@ -4471,9 +4480,11 @@ export type Database = {
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
       read_marketplace_job: { Args: { integration_id: string; lease_token: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
+      read_repository_sync: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
       read_workflow_execution: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
+      receive_git_push: { Args: { "": Json }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;
@@ -4520,6 +4531,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      renew_push_secret: { Args: { repository_id: string }; Returns: Json };
       replace_ciphertexts: { Args: { items: Json; source: string }; Returns: Json };
       replay_webhook_delivery: {
         Args: { delivery_id: string };
@@ -4845,6 +4857,7 @@ export type Database = {
         Returns: Json;
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      sync_repository: { Args: { force?: boolean; repository_id: string }; Returns: Json };
       unpublish_agent: {
         Args: { agent_slug: string; marketplace_name?: string };
         Returns: {

@@ -96,6 +96,7 @@ MEMBER_RPCS = {
     "publish_agent": {"authenticated", "service_role"},
     "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
+    "renew_push_secret": {"authenticated", "service_role"},
     "replay_webhook_delivery": {"authenticated", "service_role"},
     "respond_to_input_request": {"authenticated", "service_role"},
     "restore_agent_version": {"authenticated", "service_role"},
@@ -109,19 +110,23 @@ MEMBER_RPCS = {
     "set_member_role": {"authenticated", "service_role"},
     "set_organization_limits": {"authenticated", "service_role"},
     "set_organization_secret": {"authenticated", "service_role"},
+    "sync_repository": {"authenticated", "service_role"},
     "unpublish_agent": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
     for name in (
         "add_task_events",
+        "apply_git_files",
         "begin_remote_task",
+        "begin_repository_sync",
         "agents_to_call",
         "claim_schedules",
         "claim_tasks",
         "complete_tasks",
         "exchange_work",
         "fail_tasks",
+        "finish_repository_sync",
         "fire_schedules",
         "forget_remote_task",
         "heartbeat_tasks",
@@ -133,6 +138,7 @@ WORKER_RPCS = {
         "read_git_credential",
         "read_marketplace_job",
         "read_organization_secrets",
+        "read_repository_sync",
         "read_webhook_delivery",
         "read_workflow_execution",
         "register_worker",
@@ -142,7 +148,7 @@ WORKER_RPCS = {
         "stop_worker",
     )
 }
-ENDPOINT_RPCS = {"report_task_status": {"anon"}}
+ENDPOINT_RPCS = {"report_task_status": {"anon"}, "receive_git_push": {"anon"}}
 
 TABLES = """
   select c.oid, c.relname as name, c.relrowsecurity from pg_class c
@@ -199,10 +205,10 @@ RULES = {
           when relkind = 'S' then not has_sequence_privilege('anon', oid, 'usage, select, update')
           else true end""",
     ),
-    # A signed report of an endpoint is all that nobody in particular may say.
+    # A signed report of an endpoint, and a signed push of a git host, is all that nobody in particular may say.
     "functions are not anon's to call": (
         FUNCTIONS,
-        "has_function_privilege('anon', oid, 'execute') = (proname = 'report_task_status')",
+        "has_function_privilege('anon', oid, 'execute') = (proname in ('report_task_status', 'receive_git_push'))",
     ),
     "functions are not everybody's to call": (
         FUNCTIONS,

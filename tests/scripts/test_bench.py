@@ -42,6 +42,13 @@ EXPECTED = {
         "streams, 5 of 100 chunks/s: rows written",
         "streams, 5 of 100 chunks/s: last chunk visible, slowest",
     ),
+    "git": (
+        "first sync of 50 files",
+        "plain clone",
+        "sync of 50 unchanged files, another commit: slowest",
+        "sync of 50 unchanged files, same commit: against a clone",
+        "sync of 50 unchanged files: rows of agents written",
+    ),
     "history": (
         "claim of 10, 2,000 finished: against nothing finished",
         "completion of 10, 2,000 finished: p95",
