@@ -196,6 +196,7 @@ begin
   perform private.reap_late_tasks();
   perform private.expire_input_requests();
   perform private.settle_forgotten_calls();
+  perform private.look_after_executions();
   perform private.wake_forgotten_tasks();
   perform private.fold_costs();
   perform private.purge_webhook_deliveries();
@@ -203,7 +204,7 @@ begin
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, budgets, old deliveries of webhooks, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, executions of workflows, floors, budgets, old deliveries of webhooks, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 

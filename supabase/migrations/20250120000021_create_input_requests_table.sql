@@ -90,6 +90,7 @@ create table public.input_requests (
   run_id uuid references public.runs (id) on delete set null,
   step_id uuid,
   project_step_id uuid,
+  execution_id uuid,
   request_type text not null default 'input',
   prompt text not null,
   schema jsonb not null default '{}',
@@ -191,6 +192,7 @@ execute function private.forget_pause();
 comment on table public.input_requests is 'Questions of agents and steps to people, and their answers. Answered once, through respond_to_input_request.';
 comment on column public.input_requests.schema is 'JSON Schema that the answer must fit; see private.json_matches for what it may say.';
 comment on column public.input_requests.step_id is 'The run_steps row that asked.';
+comment on column public.input_requests.execution_id is 'The workflow execution whose task asked; who started that reads its questions.';
 comment on column public.input_requests.expires_at is 'Until when it may be answered; null for as long as the task waits.';
 comment on column public.input_requests.on_expiry is
   'What becomes of the task when nobody answers in time. fail: it ends as timeout with error_code input_expired; resume: it goes on and sees the question as expired.';
@@ -283,10 +285,11 @@ begin
   else
     perform private.check_input_request(v_question);
     insert into public.input_requests (
-      organization_slug, task_id, run_id, project_step_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at, expires_at
+      organization_slug, task_id, run_id, project_step_id, execution_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at,
+      expires_at
     )
     values (
-      task.organization_slug, task.id, task.lease_token, task.project_step_id,
+      task.organization_slug, task.id, task.lease_token, task.project_step_id, task.execution_id,
       coalesce(v_question ->> 'request_type', 'input'), v_question ->> 'prompt', coalesce(nullif(v_question -> 'schema', 'null'), '{}'),
       coalesce(v_question ->> 'required_role', 'member'), coalesce(v_question ->> 'on_expiry', 'fail'),
       coalesce(nullif(v_question -> 'metadata', 'null'), '{}'), private.clock(),
