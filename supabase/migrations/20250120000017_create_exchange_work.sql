@@ -196,6 +196,7 @@ begin
   perform private.reap_late_tasks();
   perform private.expire_input_requests();
   perform private.settle_forgotten_calls();
+  perform private.advance_forgotten_projects();
   perform private.look_after_executions();
   perform private.wake_forgotten_tasks();
   perform private.fold_costs();
@@ -338,8 +339,12 @@ begin
     v_reaped := private.reap_tasks();
     v_leases := '[]';
     if max_tasks <> 0 then
+      if exists (select from private.project_work) then
+        perform private.advance_forgotten_projects();
+      end if;
       select l.leases, l.undecided into v_leases, v_undecided
       from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations) l;
+      v_undecided := v_undecided or exists (select from private.project_work); -- there will be tasks as soon as somebody else has committed
     end if;
     -- Also when a claim found nothing: a copy that arrives late takes no work, since nobody would do it.
     if max_tasks > 0 or v_outcomes <> '[]' then

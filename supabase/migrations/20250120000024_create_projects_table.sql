@@ -8,21 +8,32 @@ create table public.projects (
   name text,
   description text,
   plan_json jsonb,
+  plan_version integer not null default 0,
   status text not null default 'planning',
   current_step_id text,
   error_details jsonb,
   metadata jsonb not null default '{}',
   parent_project_id uuid references public.projects (id) on delete set null,
+  project_step_id uuid,
+  execution_id uuid,
   hierarchy_level integer not null default 0,
   subproject_count integer not null default 0,
+  total_steps integer not null default 0,
+  completed_steps integer not null default 0,
+  finished_steps integer not null default 0,
+  failed_steps integer not null default 0,
+  progress integer not null generated always as (case when total_steps > 0 then round(100.0 * finished_steps / total_steps)::integer else 0 end) stored,
+  started_at timestamptz,
+  completed_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint status_is_known check (status in ('planning', 'awaiting_approval', 'running', 'paused', 'completed', 'failed', 'cancelled')),
   constraint name_is_short check (length(name) <= 500),
   constraint metadata_is_a_small_object check (jsonb_typeof(metadata) = 'object' and pg_column_size(metadata) <= 262144),
   constraint plan_json_is_an_object check (jsonb_typeof(plan_json) = 'object' and pg_column_size(plan_json) <= 4194304),
-  constraint hierarchy_is_at_most_five_deep check (hierarchy_level between 0 and 5)
-);
+  constraint hierarchy_is_at_most_five_deep check (hierarchy_level between 0 and 5),
+  constraint completed_at_matches_final_status check ((completed_at is not null) = (status in ('completed', 'failed', 'cancelled')))
+) with (fillfactor = 80);
 
 -- A user's newest projects (policies, foreign key).
 create index projects_user_recent_idx on public.projects (user_id, created_at desc);
@@ -48,7 +59,7 @@ declare
     when 'planning' then array['awaiting_approval', 'running', 'failed', 'cancelled']
     when 'awaiting_approval' then array['planning', 'running', 'cancelled']
     when 'running' then array['paused', 'completed', 'failed', 'cancelled']
-    when 'paused' then array['running', 'failed', 'cancelled']
+    when 'paused' then array['running', 'completed', 'failed', 'cancelled'] -- what runs on when it is paused may end it
     when 'failed' then array['running', 'cancelled']
     else array[]::text[] -- completed and cancelled are final
   end;
@@ -57,10 +68,17 @@ begin
     raise exception using errcode = 'PT409', message = 'illegal_move',
       detail = format('Project %s is %s and cannot become %s.', old.id, old.status, new.status), hint = 'Read the project again.';
   end if;
+  if new.status is distinct from old.status then
+    new.completed_at := case when new.status in ('completed', 'failed', 'cancelled') then private.clock() end;
+    new.started_at := case when new.status = 'running' then coalesce(old.started_at, private.clock()) else old.started_at end;
+    if new.status = 'running' then
+      new.error_details := null;
+    end if;
+  end if;
   return new;
 end;
 $$;
-comment on function private.guard_project() is 'The state machine of projects, for every writer.';
+comment on function private.guard_project() is 'The state machine of projects, for every writer; keeps started_at and completed_at, and forgets the error of what goes on.';
 revoke execute on function private.guard_project() from public;
 
 create trigger begin_in_first_state before insert on public.projects
@@ -202,8 +220,17 @@ begin
     raise exception using errcode = 'PT409', message = 'parent_is_fixed',
       detail = format('The parent of project %s does not change, so that projects never contain themselves.', old.id), hint = 'Create a new project.';
   end if;
-  if new.plan_json is not null and (tg_op = 'INSERT' or new.plan_json is distinct from old.plan_json) then
-    perform private.check_plan(new.plan_json, new.organization_slug, new.user_id);
+  if tg_op = 'INSERT' then
+    new.plan_version := 0;
+  elsif new.plan_json is distinct from old.plan_json and old.status not in ('planning', 'awaiting_approval') then
+    raise exception using errcode = 'PT409', message = 'plan_has_started',
+      detail = format('Project %s is %s; its plan does not change any more.', old.id, old.status), hint = 'Cancel it and create a new project with the new plan.';
+  end if;
+  if tg_op = 'INSERT' or new.plan_json is distinct from old.plan_json then
+    if new.plan_json is not null then
+      perform private.check_plan(new.plan_json, new.organization_slug, new.user_id);
+      new.plan_version := new.plan_version + 1;
+    end if;
   end if;
   return new;
 end;
@@ -254,7 +281,14 @@ for each row when (old.hierarchy_level is distinct from new.hierarchy_level) exe
 
 comment on table public.projects is 'Plans of steps that agents and people carry out. The whole organization reads them; only their user changes them.';
 comment on column public.projects.plan_json is '{"steps": [{id, name, type, agent, prompt, dependencies[]}]}; checked when written.';
+comment on column public.projects.plan_version is 'Rises each time the plan is written; project_plan_versions keeps the earlier ones.';
 comment on column public.projects.current_step_id is 'The step that began last.';
+comment on column public.projects.error_details is 'Why it failed: {step_id, task_id, error_code, error_message}; null while it goes on.';
+comment on column public.projects.project_step_id is 'The step of another project that this one carries out.';
+comment on column public.projects.execution_id is 'The workflow execution that this project carries out.';
+comment on column public.projects.finished_steps is 'Steps that are completed or skipped, or failed and passed over as their on_failure says. This number and its neighbours are kept by triggers.';
+comment on column public.projects.failed_steps is 'Steps that failed and stop the project.';
+comment on column public.projects.progress is 'finished_steps in percent of total_steps.';
 
 -- Protection ---------------------------------------------------------------------------------------------------------
 
@@ -262,7 +296,7 @@ alter table public.projects enable row level security;
 revoke all on public.projects from anon, authenticated, service_role;
 grant select, delete on public.projects to authenticated;
 grant insert (id, organization_slug, user_id, conversation_id, name, description, plan_json, metadata, parent_project_id) on public.projects to authenticated;
-grant update (name, description, metadata) on public.projects to authenticated;
+grant update (name, description, plan_json, metadata) on public.projects to authenticated;
 grant select, insert, update, delete on public.projects to service_role;
 
 create policy "Members read the projects of their organizations" on public.projects
