@@ -555,11 +555,12 @@ language sql immutable security invoker set search_path = ''
 as $$
   select coalesce(jsonb_agg(l.line order by l.place) filter (where l.place > l.number - 500), '[]')
   from (
-    select e.line, e.place, count(*) over () as number
+    -- What a step says stands before what follows from it in the same transaction.
+    select e.line, row_number() over (order by (e.line ->> 'at')::timestamptz, e.line ? 'step' desc, e.place) as place, count(*) over () as number
     from jsonb_array_elements(coalesce(with_log_lines.logs, '[]') || coalesce(with_log_lines.lines, '[]')) with ordinality e (line, place)
   ) l;
 $$;
-comment on function private.with_log_lines(jsonb, jsonb) is 'An execution''s log with further lines [{at, level, message, step?}]; the last 500 are kept.';
+comment on function private.with_log_lines(jsonb, jsonb) is 'An execution''s log with further lines [{at, level, message, step?}], in the order of time; the last 500 are kept.';
 revoke execute on function private.with_log_lines(jsonb, jsonb) from public;
 grant execute on function private.with_log_lines(jsonb, jsonb) to authenticated, service_role;
 

@@ -28,6 +28,9 @@ create table private.execution_lines (
   line jsonb not null
 );
 
+-- What an execution that ends still has to log.
+create index execution_lines_execution_idx on private.execution_lines (execution_id);
+
 comment on table private.executions_to_settle is
   'Executions to be compared once more with their project or task, since their row was locked when that moved. Read and emptied by the reaper.';
 comment on table private.execution_lines is
@@ -338,9 +341,15 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_project_id constant uuid := (private.project_of_execution(new.id)).id;
+  v_lines jsonb;
 begin
+  with taken as (
+    delete from private.execution_lines l where l.id in (select x.id from private.execution_lines x where x.execution_id = new.id for update skip locked)
+    returning l.id, l.line
+  )
+  select jsonb_agg(t.line order by t.id) into v_lines from taken t;
   update public.workflow_executions e
-  set resource_usage = jsonb_build_object('duration', u.seconds, 'tokens', u.tokens, 'cost', u.cost),
+  set execution_logs = private.with_log_lines(e.execution_logs, v_lines), resource_usage = jsonb_build_object('duration', u.seconds, 'tokens', u.tokens, 'cost', u.cost),
     performance_metrics = coalesce(e.performance_metrics, '{}') || jsonb_build_object('attempts', u.attempts, 'retries', e.retry_count)
       || coalesce((
         select jsonb_build_object('steps', jsonb_build_object('total', sum(s.number)) || jsonb_object_agg(s.status, s.number))
@@ -357,7 +366,7 @@ begin
 end;
 $$;
 comment on function private.sum_execution_up() is
-  'At the end of the transaction in which an execution ends, when runs and usage are all written: resource_usage and the numbers of steps and attempts.';
+  'At the end of the transaction in which an execution ends, when runs and usage are all written: resource_usage, the numbers of steps and attempts, and what was left for its log.';
 revoke execute on function private.sum_execution_up() from public;
 
 create constraint trigger sum_execution_up after update on public.workflow_executions

@@ -41,14 +41,14 @@ def workflow(place: Tenant) -> Row:
         "organization_slug": place.slug,
         "agent_slug": place.agent,
         "name": uuid.uuid4().hex,
-        "workflow_data": {},
+        "workflow_data": {"url": "https://crews.example.com"},
         "workflow_type": "code",
         "framework": "crewai",
     }
 
 
 def execution(place: Tenant) -> Row:
-    return {"workflow_id": place.world.admin.insert("workflows", **workflow(place))["id"], "execution_data": {"n": 1}}
+    return {"workflow_id": place.world.admin.insert("workflows", **workflow(place))["id"], "execution_data": {"input": 1}}
 
 
 def question(place: Tenant) -> Row:
