@@ -397,10 +397,10 @@ begin
   end if;
   v_steps := private.results_of(v_step.project_id, v_step.refs || v_step.dependencies, 4000000);
   if exists (select from jsonb_each(v_steps) e where not e.value ? 'result') then
-    raise exception using errcode = 'PT413', message = 'result_too_large',
-      detail = format('The results that step "%s" may use have %s bytes together; at most 4000000 are handed to a jq program.', v_step.step_id,
-        (select sum((e.value ->> 'bytes')::bigint) from jsonb_each(v_steps) e)),
-      hint = 'Let earlier steps give less, or let the step depend on fewer.';
+    return jsonb_build_object('error_code', 'result_too_large', 'error_message', format(
+      'The results that step "%s" may use have %s bytes together; at most 4000000 are handed to a jq program.', v_step.step_id,
+      (select sum((e.value ->> 'bytes')::bigint) from jsonb_each(v_steps) e)
+    ));
   end if;
   return jsonb_build_object(
     'kind', case when v_step.condition is not null and not v_step.is_checked then 'condition' else 'transform' end,
@@ -419,7 +419,7 @@ as $$
   select private.read_step_input(task_id, lease_token);
 $$;
 comment on function public.read_step_input(uuid, uuid) is
-  'For the worker that holds a task of the method evaluate_step, and nobody else: {kind: condition|transform, program, steps: {id: {status, result}}}, of the steps that it depends on and those that the program names. Null when there is nothing to compute any more. Errors: PT413 result_too_large.';
+  'For the worker that holds a task of the method evaluate_step, and nobody else: {kind: condition|transform, program, steps: {id: {status, result}}}, of the steps that it depends on and those that the program names; {error_code, error_message} when these are too large. Null when there is nothing to compute any more.';
 revoke execute on function public.read_step_input(uuid, uuid) from public, anon, authenticated;
 grant execute on function public.read_step_input(uuid, uuid) to service_role;
 
