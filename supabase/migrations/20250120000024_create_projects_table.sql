@@ -320,11 +320,12 @@ begin
   order by problem nulls last
   limit 1;
   if v_problem is null then
-    with s as materialized (select x.id, x.step from private.plan_steps(plan) x)
-    select format('step "%s" depends on "%s", which is not in the plan', s.id, left(d.id, 100)) into v_problem
-    from s
-    cross join jsonb_array_elements_text(coalesce(s.step -> 'dependencies', '[]')) d (id)
-    left join s x on x.id = d.id
+    with s as materialized (select x.id, x.step from private.plan_steps(plan) x),
+    -- Materialized, or else all steps are read once for each.
+    d as materialized (select s.id, x.id as dependency from s cross join lateral jsonb_array_elements_text(coalesce(s.step -> 'dependencies', '[]')) x (id))
+    select format('step "%s" depends on "%s", which is not in the plan', d.id, left(d.dependency, 100)) into v_problem
+    from d
+    left join s x on x.id = d.dependency
     where x.id is null
     limit 1;
   end if;

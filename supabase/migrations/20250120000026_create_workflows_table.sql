@@ -131,7 +131,6 @@ language plpgsql immutable security invoker set search_path = ''
 as $$
 declare
   v_problem text;
-  v_circle text[];
   v_node record;
 begin
   if jsonb_typeof(workflow_data -> 'nodes') is distinct from 'array' or jsonb_array_length(workflow_data -> 'nodes') not between 1 and 10000 then
@@ -144,16 +143,16 @@ begin
   if v_problem is not null then
     return v_problem;
   end if;
-  v_circle := private.plan_cycle((
-    select jsonb_agg(jsonb_build_object('id', n.id, 'dependencies', coalesce(e.sources, '[]')) order by n.place)
-    from private.workflow_nodes(workflow_data) n
-    left join (select x.target, jsonb_agg(x.source) as sources from private.workflow_edges(workflow_data) x group by x.target) e on e.target = n.id
-  ));
-  if v_circle <> '{}' then
-    return format('the nodes %s follow each other in a circle', array_to_string(v_circle, ', '));
-  end if;
   if not exists (select from private.workflow_nodes(workflow_data) n where n.type not in ('start', 'end')) then
     return 'there is no node that does anything';
+  end if;
+  select format('node "%s" uses {{ input }}, %s', n.id, case depth when 0 then 'and there is no node of the type start' else 'which only the nodes outside have' end) into v_problem
+  from private.workflow_nodes(workflow_data) n
+  where (n.settings - array['nodes', 'plan'])::text ~ '\{\{\s*input\M'
+    and (depth > 0 or not exists (select from private.workflow_nodes(workflow_data) x where x.type = 'start'))
+  limit 1;
+  if v_problem is not null then
+    return v_problem;
   end if;
   for v_node in
     select n.id, n.settings from private.workflow_nodes(workflow_data) n where n.type = 'subproject' and not n.settings ? 'plan' order by n.place
@@ -167,7 +166,7 @@ begin
 end;
 $$;
 comment on function private.visual_problem(jsonb, integer) is
-  'What is wrong with the nodes and edges of a visual workflow, null when nothing is: ids, types, edges, circles, and the same within the nodes of type subproject.';
+  'What is wrong with the nodes and edges of a visual workflow, null when nothing is: ids, types, edges, and the same within the nodes of type subproject. Circles are found in the plan that it becomes.';
 revoke execute on function private.visual_problem(jsonb, integer) from public;
 grant execute on function private.visual_problem(jsonb, integer) to authenticated, service_role;
 
@@ -222,18 +221,57 @@ comment on function private.code_problem(text, jsonb) is
 revoke execute on function private.code_problem(text, jsonb) from public;
 grant execute on function private.code_problem(text, jsonb) to authenticated, service_role;
 
-create function private.workflow_plan(workflow_data jsonb) returns jsonb
+create function private.with_input(value text, start_id text) returns text
+language sql immutable security invoker set search_path = ''
+as $$
+  select regexp_replace(with_input.value, '\{\{\s*input((\.[A-Za-z0-9_-]+)*)\s*\}\}', format('{{ steps.%s.result\1 }}', start_id), 'g');
+$$;
+comment on function private.with_input(text, text) is 'A text whose templates {{ input.x }} name the result of the step that the start node became.';
+revoke execute on function private.with_input(text, text) from public;
+grant execute on function private.with_input(text, text) to authenticated, service_role;
+
+create function private.node_step(node_type text, settings jsonb, start_id text) returns jsonb
+language sql immutable security invoker set search_path = ''
+as $$
+  select case
+    when node_type = 'start' then jsonb_build_object(
+      'id', settings -> 'id', 'type', 'transform', 'transform', '.', 'name', coalesce(settings -> 'name', settings -> 'label', settings -> 'id')
+    )
+    else coalesce((
+      select jsonb_object_agg(
+        k.key, case when k.key in ('prompt', 'params', 'over') and start_id is not null then private.with_input(k.value::text, start_id)::jsonb else k.value end
+      )
+      from jsonb_each(settings) k
+      where k.value <> 'null' and k.key in (
+        'name', 'agent', 'prompt', 'params', 'on_failure', 'required_role', 'schema', 'expires_in_seconds', 'on_expiry', 'over', 'transform', 'plan',
+        'timeout_seconds', 'max_attempts'
+      )
+    ), '{}')
+    || jsonb_strip_nulls(jsonb_build_object('id', settings -> 'id', 'type', node_type, 'name', coalesce(settings -> 'name', settings -> 'label')))
+  end;
+$$;
+comment on function private.node_step(text, jsonb, text) is
+  'The step of a plan that a node becomes, without its dependencies. What a node has besides the settings of steps is its editor''s own.';
+revoke execute on function private.node_step(text, jsonb, text) from public;
+grant execute on function private.node_step(text, jsonb, text) to authenticated, service_role;
+
+create function private.workflow_plan(workflow_data jsonb, depth integer default 0) returns jsonb
 language plpgsql immutable security invoker set search_path = ''
 as $$
 declare
+  v_start constant text := (select n.id from private.workflow_nodes(workflow_data) n where n.type = 'start' and depth = 0);
   v_steps jsonb;
 begin
   with recursive n as materialized (
-    select * from private.workflow_nodes(workflow_plan.workflow_data)
+    select x.* from private.workflow_nodes(workflow_plan.workflow_data) x where x.type <> 'end' and (x.type <> 'start' or x.id = v_start)
   ),
   e as materialized (
     select x.source, x.target, x.condition, x.place
-    from private.workflow_edges(workflow_plan.workflow_data) x join n s on s.id = x.source join n t on t.id = x.target and t.type <> 'end'
+    from private.workflow_edges(workflow_plan.workflow_data) x join n s on s.id = x.source join n t on t.id = x.target
+    union all
+    -- What nothing leads to follows the start.
+    select v_start, t.id, null, 0 from n t
+    where t.id <> v_start and not exists (select from private.workflow_edges(workflow_plan.workflow_data) x where x.target = t.id)
   ),
   -- Nodes that may be left out: where a condition leads to, and what follows from there.
   uncertain (id) as (
@@ -242,44 +280,32 @@ begin
     select e.target from uncertain u join e on e.source = u.id
   ),
   ways as (
-    select e.target,
-      jsonb_agg(e.source order by e.place) filter (where s.type <> 'start') as sources,
-      string_agg(
-        concat_ws(' and ', case when u.id is not null then format('.steps["%s"].status != "skipped"', e.source) end, '(' || e.condition || e'\n)'),
-        ' or ' order by e.place
-      ) as condition,
-      -- A way that is always open makes the rest of the question idle.
-      bool_or(e.condition is null and u.id is null) as is_open
-    from e join n s on s.id = e.source left join uncertain u on u.id = e.source
+    select e.target, jsonb_agg(e.source order by e.place) as sources,
+      case
+        when bool_or(e.condition is null and u.id is null) then null -- one way is always open
+        when bool_and(e.condition is null) then 'any(.steps[]; .status != "skipped")'
+        else string_agg(
+          concat_ws(' and ', case when u.id is not null then format('.steps["%s"].status != "skipped"', e.source) end, '(' || e.condition || e'\n)'),
+          ' or ' order by e.place
+        )
+      end as condition
+    from e left join uncertain u on u.id = e.source
     group by e.target
   )
   select jsonb_agg(
-    jsonb_strip_nulls(jsonb_build_object(
-      'id', n.id, 'type', n.type, 'name', coalesce(n.settings -> 'name', n.settings -> 'label'), 'agent', n.settings -> 'agent', 'prompt', n.settings -> 'prompt',
-      'dependencies', w.sources, 'condition', case when not w.is_open then w.condition end,
-      'on_failure', n.settings -> 'on_failure', 'required_role', n.settings -> 'required_role',
-      'expires_in_seconds', n.settings -> 'expires_in_seconds', 'on_expiry', n.settings -> 'on_expiry', 'over', n.settings -> 'over',
-      'transform', n.settings -> 'transform', 'timeout_seconds', n.settings -> 'timeout_seconds', 'max_attempts', n.settings -> 'max_attempts'
-    ))
-    || case when n.settings ? 'params' then jsonb_build_object('params', n.settings -> 'params') else '{}' end
-    || case when n.settings ? 'schema' then jsonb_build_object('schema', n.settings -> 'schema') else '{}' end
-    || case
-      when n.type <> 'subproject' then '{}'
-      when n.settings ? 'plan' then jsonb_build_object('plan', n.settings -> 'plan')
-      else jsonb_build_object('plan', private.workflow_plan(n.settings))
-    end
+    private.node_step(n.type, n.settings, v_start) || jsonb_strip_nulls(jsonb_build_object('dependencies', w.sources, 'condition', w.condition))
+    || case when n.type = 'subproject' and not n.settings ? 'plan' then jsonb_build_object('plan', private.workflow_plan(n.settings, depth + 1)) else '{}' end
     order by n.place
   )
   into v_steps
-  from n left join ways w on w.target = n.id
-  where n.type not in ('start', 'end');
+  from n left join ways w on w.target = n.id;
   return jsonb_build_object('steps', v_steps);
 end;
 $$;
-comment on function private.workflow_plan(jsonb) is
-  'The plan_json of a visual workflow. Nodes become steps, edges their dependencies; start and end only order. A node runs when one of the edges that lead to it is open: its source was not skipped and its condition holds.';
-revoke execute on function private.workflow_plan(jsonb) from public;
-grant execute on function private.workflow_plan(jsonb) to authenticated, service_role;
+comment on function private.workflow_plan(jsonb, integer) is
+  'The plan_json of a visual workflow. Nodes become steps, edges their dependencies, an end nothing; the start becomes a step that is completed from the beginning, and whose result is the input. A node runs when one of the edges that lead to it is open: its source was not skipped and its condition holds. Within a subproject (depth over 0) the start only orders.';
+revoke execute on function private.workflow_plan(jsonb, integer) from public;
+grant execute on function private.workflow_plan(jsonb, integer) to authenticated, service_role;
 
 create function private.check_workflow(workflow public.workflows) returns void
 language plpgsql stable security invoker set search_path = ''

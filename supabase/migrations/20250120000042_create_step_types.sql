@@ -33,6 +33,10 @@ declare
 begin
   select s.* into v_step from public.project_steps s where s.id = step_result.project_step_id and s.status = 'completed';
   return case
+    -- The start of a workflow.
+    when v_step.result ? 'execution_id' then (
+      select e.execution_data -> 'input' from public.workflow_executions e where e.id = (v_step.result ->> 'execution_id')::uuid
+    )
     when v_step.step_type = 'map' then (
       select coalesce(jsonb_agg(private.json_or_text(t.response) order by i.position), '[]')
       from private.map_items i

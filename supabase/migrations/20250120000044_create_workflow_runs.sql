@@ -110,16 +110,18 @@ comment on function private.project_output(uuid, jsonb) is
   'What came of a visual workflow: the result of its one last step, or of several {step id: result}. Beyond a MiB in all, a result is {project_step_id, bytes} in place of itself.';
 revoke execute on function private.project_output(uuid, jsonb) from public;
 
-create function private.project_summary(project_id uuid) returns jsonb
+create function private.project_summary(project_id uuid, left_as text default null) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
-    'id', s.step_id, 'name', s.step_name, 'type', s.step_type, 'status', s.status, 'seconds', round(extract(epoch from s.completed_at - s.started_at)::numeric, 3)
+    'id', s.step_id, 'name', s.step_name, 'type', s.step_type, 'seconds', round(extract(epoch from s.completed_at - s.started_at)::numeric, 3),
+    'status', case when s.completed_at is null then coalesce(left_as, s.status) else s.status end
   ) order by s.step_index), '[]')
   from (select * from public.project_steps x where x.project_id = project_summary.project_id order by x.step_index limit 1000) s;
 $$;
-comment on function private.project_summary(uuid) is 'The steps of a project for execution_data.steps: [{id, name, type, status, seconds}], the first 1,000.';
-revoke execute on function private.project_summary(uuid) from public;
+comment on function private.project_summary(uuid, text) is
+  'The steps of a project for execution_data.steps: [{id, name, type, status, seconds}], the first 1,000. left_as: the status of those that are not over.';
+revoke execute on function private.project_summary(uuid, text) from public;
 
 create function private.execution_result(execution public.workflow_executions, output jsonb, steps jsonb) returns jsonb
 language sql stable security invoker set search_path = ''
@@ -306,7 +308,8 @@ comment on function private.log_step_end() is 'After a step ends: a line for the
 revoke execute on function private.log_step_end() from public;
 
 create trigger log_step_end after update on public.project_steps
-for each row when (new.completed_at is not null and old.completed_at is null) execute function private.log_step_end();
+for each row when (new.completed_at is not null and old.completed_at is null and (new.result ? 'execution_id') is not true)
+execute function private.log_step_end();
 
 create function private.fold_execution_lines() returns void
 language plpgsql volatile security definer set search_path = ''
@@ -380,6 +383,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_conversation_id uuid := execution.conversation_id;
+  v_start uuid[];
   v_project public.projects := private.project_of_execution(execution.id);
 begin
   if v_project.id is not null then
@@ -399,6 +403,16 @@ begin
     private.workflow_plan(workflow.workflow_data), execution.id
   )
   returning * into v_project;
+  -- The start is over at once: its result is the input, which stands in the execution and nowhere else.
+  v_start := array(
+    select s.id from public.project_steps s
+    where s.project_id = v_project.id and s.step_id in (select n.id from private.workflow_nodes(workflow.workflow_data) n where n.type = 'start')
+  );
+  update public.project_steps s set status = 'ready' where s.id = any (v_start);
+  update public.project_steps s
+  set status = 'completed', result = jsonb_build_object('execution_id', execution.id, 'bytes', coalesce(octet_length((execution.execution_data -> 'input')::text), 0))
+  where s.id = any (v_start);
+  perform private.advance_project(v_project.id, '{}', v_start);
   perform private.move_project(v_project.id, 'started', 'running', array['planning', 'awaiting_approval']);
 end;
 $$;
@@ -688,7 +702,7 @@ declare
 begin
   perform private.move_execution(
     execution, 'cancelled', message, null, null,
-    case when v_project.id is not null then private.execution_result(execution, null, private.project_summary(v_project.id)) end
+    case when v_project.id is not null then private.execution_result(execution, null, private.project_summary(v_project.id, 'cancelled')) end
   );
   perform from public.tasks t where t.id in (select l.id from private.live_step_tasks(v_project.id) l (id)) order by t.id for update;
   update public.projects p set status = 'cancelled'

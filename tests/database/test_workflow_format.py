@@ -32,12 +32,33 @@ def graph(place: Tenant, *edges: str, **nodes: Row) -> Row:
 def test_nodes_become_steps_and_edges_their_dependencies(place: Tenant) -> None:
     steps = plan(place, diamond(place))
     assert {step["id"]: step.get("dependencies", []) for step in steps} == {
-        "a": [],
+        "start": [],
+        "a": ["start"],
         "b": ["a"],
         "c": ["a"],
         "d": ["b", "c"],
     }
-    assert all(step["agent"] == place.agent and "condition" not in step for step in steps)
+    assert [step["type"] for step in steps] == ["transform", *["agent"] * 4]
+    assert all("condition" not in step for step in steps)
+
+
+def test_what_nothing_leads_to_follows_the_start(place: Tenant) -> None:
+    nodes = [node(place, "a"), {"id": "begin", "type": "start"}, node(place, "b")]
+    data = {"nodes": nodes, "edges": [edge("begin", "b", ".steps.begin.result.go")]}
+    steps = {s["id"]: (s.get("dependencies"), s.get("condition")) for s in plan(place, data)}
+    assert steps == {
+        "a": (["begin"], None),
+        "begin": (None, None),
+        "b": (["begin"], "(.steps.begin.result.go\n)"),
+    }
+
+
+def test_templates_of_the_input_name_the_start(place: Tenant) -> None:
+    texts = {"prompt": "About {{ input.topic }}, {{input}}.", "params": {"all": ["{{ input.a-b.c }}"], "n": 1}}
+    nodes = [{"id": "begin", "type": "start"}, node(place, "a", **texts)]
+    _, step = plan(place, {"nodes": nodes})
+    assert step["prompt"] == "About {{ steps.begin.result.topic }}, {{ steps.begin.result }}."
+    assert step["params"] == {"all": ["{{ steps.begin.result.a-b.c }}"], "n": 1}
 
 
 def test_settings_stand_in_the_node_or_in_its_data(place: Tenant) -> None:
@@ -56,7 +77,7 @@ def test_a_node_runs_when_one_of_its_edges_is_open(place: Tenant) -> None:
         "a": None,
         "b": f"({good}\n)",
         "c": f"({good} | not\n)",
-        "d": '.steps["b"].status != "skipped" or .steps["c"].status != "skipped"',
+        "d": 'any(.steps[]; .status != "skipped")',
         "e": None,
     }
 
@@ -94,8 +115,8 @@ BAD: dict[str, tuple[Any, str]] = {
         'two edges from node "a" to node "b"',
     ),
     "circle": (
-        {"nodes": [{"id": i} for i in "abc"], "edges": [edge("a", "b"), edge("b", "c"), edge("c", "b")]},
-        "b, c follow each other in a circle",
+        {"nodes": [{"id": i, "type": "transform", "transform": "."} for i in "abc"], "edges": [edge("a", "b"), edge("b", "c"), edge("c", "b")]},
+        "b, c depend on each other in a circle",
     ),
     "into the start": (
         {"nodes": [{"id": "s", "type": "start"}, {"id": "a"}], "edges": [edge("a", "s")]},
@@ -123,6 +144,14 @@ BAD: dict[str, tuple[Any, str]] = {
         'node "a" names the agent "no-such-agent"',
     ),
     "no agent": ({"nodes": [{"id": "a", "prompt": "p"}]}, '"a" names no agent'),
+    "input without start": (
+        {"nodes": [{"id": "a", "prompt": "{{ input.x }}"}]},
+        'node "a" uses {{ input }}, and there is no node of the type start',
+    ),
+    "template": (
+        {"nodes": [{"id": "t", "type": "transform", "transform": ".", "prompt": "{{ steps.z.result }}"}]},
+        "a step that is not in the plan",
+    ),
     "too many": ({"nodes": [{"id": f"n{i}"} for i in range(10001)]}, "nodes is no list of 1 to 10000"),
 }
 

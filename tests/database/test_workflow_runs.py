@@ -145,11 +145,11 @@ def test_an_execution_ends_with_what_came_of_it(tenant: Tenant, worker: Worker) 
     data = row["execution_data"]
     assert data["input"] == {"topic": "tides"}
     assert data["output"] == {"text": "done"}
-    assert [(s["id"], s["status"], s["type"]) for s in data["steps"]] == [(s, "completed", "agent") for s in "abcd"]
+    assert [(s["id"], s["status"]) for s in data["steps"]] == [(s, "completed") for s in ("start", *"abcd")]
     usage, metrics = row["resource_usage"], row["performance_metrics"]
     assert (usage["tokens"], usage["cost"]) == (11, 0.25)
     assert usage["duration"] > 0
-    assert (metrics["steps"], metrics["attempts"], metrics["retries"]) == ({"total": 4, "completed": 4}, 4, 0)
+    assert (metrics["steps"], metrics["attempts"], metrics["retries"]) == ({"total": 5, "completed": 5}, 4, 0)
     ran = (row["completed_at"] - row["started_at"]).total_seconds()
     assert metrics["running_seconds"] == pytest.approx(ran, abs=0.002)
     lines = [(line["level"], line.get("step"), line["message"]) for line in row["execution_logs"]]
@@ -157,6 +157,18 @@ def test_an_execution_ends_with_what_came_of_it(tenant: Tenant, worker: Worker) 
     assert sorted(step for _, step, _ in lines if step) == ["a", "b", "c", "d"]
     assert lines[-1] == ("info", None, "Completed.")
     assert [line["at"] for line in row["execution_logs"]] == sorted(line["at"] for line in row["execution_logs"])
+
+
+def test_the_input_is_for_every_step(tenant: Tenant, worker: Worker) -> None:
+    start = {"id": "start", "type": "start"}
+    nodes = [start, node(tenant, "a", prompt="Of {{ input.topic }}: {{ input.list }}.", params={"l": "{{ input.list }}"})]
+    row = begin(tenant.owner, tenant, {"nodes": nodes}, input={"topic": "{{ steps.a.result }}", "list": [1]})
+    lease = worker.claim_one(tenant)
+    assert lease["task"]["prompt"] == "Of {{ steps.a.result }}: [1]."
+    assert lease["task"]["params"] == {"l": [1]}
+    stored = tenant.world.admin.row("select plan_json::text as plan from public.projects where execution_id = %s", row["id"])
+    assert "topic" in stored["plan"]
+    assert "[1]" not in stored["plan"]  # the organization reads plans; the input is for who started it
 
 
 def test_several_last_steps_give_their_results_by_name(tenant: Tenant, worker: Worker) -> None:
@@ -223,7 +235,7 @@ def test_a_paused_execution_starts_nothing_new_and_goes_on(tenant: Tenant, worke
         assert (paused["status"], paused["status_message"]) == ("paused", "Paused: nothing new starts.")
     assert worker.complete(lease) == "ok"
     assert worker.claim(tenant) == []
-    assert steps(tenant, row["id"]) == {"a": "completed", "b": "ready", "c": "ready", "d": "pending"}
+    assert steps(tenant, row["id"]) == {"start": "completed", "a": "completed", "b": "ready", "c": "ready", "d": "pending"}
     for _ in range(2):
         resumed = tenant.owner.call("resume_execution", execution_id=row["id"])
         assert (resumed["status"], resumed["status_message"]) == ("running", "Goes on.")
@@ -240,9 +252,15 @@ def test_a_cancelled_execution_ends_with_all_it_became(tenant: Tenant, worker: W
         assert tenant.owner.call("cancel_execution", execution_id=row["id"])["status"] == "cancelled"
     assert worker.complete(running) == "cancelled"
     assert project(tenant, row["id"])["status"] == "cancelled"
-    assert steps(tenant, row["id"]) == {"a": "completed", "b": "cancelled", "c": "cancelled", "d": "cancelled"}
+    assert steps(tenant, row["id"]) == {
+        "start": "completed",
+        "a": "completed",
+        "b": "cancelled",
+        "c": "cancelled",
+        "d": "cancelled",
+    }
     row = execution(tenant.owner, row["id"])
-    assert [s["status"] for s in row["execution_data"]["steps"]][0] == "completed"
+    assert [s["status"] for s in row["execution_data"]["steps"]][:3] == ["completed", "completed", "cancelled"]
     assert row["resource_usage"]["duration"] > 0
 
 
@@ -345,7 +363,7 @@ def test_what_runs_out_of_time_stops_and_can_be_retried(tenant: Tenant, worker: 
     assert late["status_message"].startswith("Ran out of time")
     assert worker.complete(lease) in {"cancelled", "lost"}
     assert worker.claim(tenant) == []
-    assert [s["status"] for s in late["execution_data"]["steps"]][0] == "completed"
+    assert [s["status"] for s in late["execution_data"]["steps"]][:2] == ["completed"] * 2
     again = tenant.owner.call("retry_execution", execution_id=row["id"])
     assert (again["status"], again["retry_count"]) == ("running", 1)
     given = datetime.fromisoformat(again["timeout_at"]) - datetime.fromisoformat(again["queued_at"])
