@@ -592,12 +592,12 @@ begin
   update public.tasks t set status = 'cancelled' where t.id = v_task.id and t.status in ('pending', 'in_progress', 'paused');
   if v_project.id is not null and v_project.completed_at is null and not private.stop_project(v_project.id) then
     -- Undone by whoever called: it is tried again in a second.
-    raise exception using errcode = '55P03', message = 'rows_are_locked', detail = 'Steps of the project are just being written to.', hint = 'Try again.';
+    raise exception using errcode = '40001', message = 'rows_are_locked', detail = 'Steps of the project are just being written to.', hint = 'Try again.';
   end if;
 end;
 $$;
 comment on function private.time_out_execution(public.workflow_executions) is
-  'Ends an execution as timeout, cancels its task, or stops its project. Called with its row locked; does nothing, or raises 55P03, when what it would change is locked.';
+  'Ends an execution as timeout, cancels its task, or stops its project. Called with its row locked; does nothing, or raises 40001, when what it would change is locked.';
 revoke execute on function private.time_out_execution(public.workflow_executions) from public;
 
 create function private.time_out_executions() returns void
@@ -615,7 +615,7 @@ begin
   loop
     begin
       perform private.time_out_execution(v_execution);
-    exception when lock_not_available or deadlock_detected then
+    exception when serialization_failure or lock_not_available or deadlock_detected then
       null;
     end;
   end loop;

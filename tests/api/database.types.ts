@@ -892,6 +892,7 @@ export type Database = {
       input_requests: {
         Row: {
           created_at: string;
+          execution_id: string | null;
           expires_at: string | null;
           id: string;
           metadata: NonNullable<Json>;
@@ -915,6 +916,7 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           created_at?: string;
+          execution_id?: string | null;
           expires_at?: string | null;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -937,6 +939,7 @@ export type Database = {
         };
         Update: {
           created_at?: string;
+          execution_id?: string | null;
           expires_at?: string | null;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -958,6 +961,13 @@ export type Database = {
           updated_at?: string;
         };
         Relationships: [
+          {
+            foreignKeyName: "input_requests_execution_id_fkey";
+            columns: ["execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["id"];
+          },
           {
             foreignKeyName: "input_requests_organization_slug_fkey";
             columns: ["organization_slug"];
@@ -1495,63 +1505,118 @@ export type Database = {
           },
         ];
       };
+      project_plan_versions: {
+        Row: {
+          created_at: string;
+          plan_json: NonNullable<Json>;
+          project_id: string;
+          version: number;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          plan_json: NonNullable<Json>;
+          project_id: string;
+          version: number;
+        };
+        Update: {
+          created_at?: string;
+          plan_json?: NonNullable<Json>;
+          project_id?: string;
+          version?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "project_plan_versions_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "project_progress";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "project_plan_versions_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       project_steps: {
         Row: {
           agent_name: string | null;
+          agent_slug: string | null;
           completed_at: string | null;
+          condition: string | null;
           created_at: string;
           dependencies: string[];
           error_details: Json | null;
           id: string;
           metadata: NonNullable<Json>;
+          on_failure: string;
+          params: NonNullable<Json>;
           project_id: string;
           prompt: string | null;
           result: Json | null;
+          settings: NonNullable<Json>;
           started_at: string | null;
           status: string;
           step_id: string;
           step_index: number;
           step_name: string;
           step_type: string;
+          task_id: string | null;
           updated_at: string;
         };
         ComputedFields: never;
         Insert: {
           agent_name?: string | null;
+          agent_slug?: string | null;
           completed_at?: string | null;
+          condition?: string | null;
           created_at?: string;
           dependencies?: string[];
           error_details?: Json | null;
           id?: string;
           metadata?: NonNullable<Json>;
+          on_failure?: string;
+          params?: NonNullable<Json>;
           project_id: string;
           prompt?: string | null;
           result?: Json | null;
+          settings?: NonNullable<Json>;
           started_at?: string | null;
           status?: string;
           step_id: string;
           step_index: number;
           step_name: string;
           step_type: string;
+          task_id?: string | null;
           updated_at?: string;
         };
         Update: {
           agent_name?: string | null;
+          agent_slug?: string | null;
           completed_at?: string | null;
+          condition?: string | null;
           created_at?: string;
           dependencies?: string[];
           error_details?: Json | null;
           id?: string;
           metadata?: NonNullable<Json>;
+          on_failure?: string;
+          params?: NonNullable<Json>;
           project_id?: string;
           prompt?: string | null;
           result?: Json | null;
+          settings?: NonNullable<Json>;
           started_at?: string | null;
           status?: string;
           step_id?: string;
           step_index?: number;
           step_name?: string;
           step_type?: string;
+          task_id?: string | null;
           updated_at?: string;
         };
         Relationships: [
@@ -1573,11 +1638,16 @@ export type Database = {
       };
       projects: {
         Row: {
+          completed_at: string | null;
+          completed_steps: number;
           conversation_id: string;
           created_at: string;
           current_step_id: string | null;
           description: string | null;
           error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
           hierarchy_level: number;
           id: string;
           metadata: NonNullable<Json>;
@@ -1585,18 +1655,28 @@ export type Database = {
           organization_slug: string;
           parent_project_id: string | null;
           plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
           status: string;
           subproject_count: number;
+          total_steps: number;
           updated_at: string;
           user_id: string;
         };
         ComputedFields: never;
         Insert: {
+          completed_at?: string | null;
+          completed_steps?: number;
           conversation_id: string;
           created_at?: string;
           current_step_id?: string | null;
           description?: string | null;
           error_details?: Json | null;
+          execution_id?: string | null;
+          failed_steps?: number;
+          finished_steps?: number;
           hierarchy_level?: number;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -1604,17 +1684,27 @@ export type Database = {
           organization_slug: string;
           parent_project_id?: string | null;
           plan_json?: Json | null;
+          plan_version?: number;
+          progress?: never;
+          project_step_id?: string | null;
+          started_at?: string | null;
           status?: string;
           subproject_count?: number;
+          total_steps?: number;
           updated_at?: string;
           user_id?: string;
         };
         Update: {
+          completed_at?: string | null;
+          completed_steps?: number;
           conversation_id?: string;
           created_at?: string;
           current_step_id?: string | null;
           description?: string | null;
           error_details?: Json | null;
+          execution_id?: string | null;
+          failed_steps?: number;
+          finished_steps?: number;
           hierarchy_level?: number;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -1622,8 +1712,13 @@ export type Database = {
           organization_slug?: string;
           parent_project_id?: string | null;
           plan_json?: Json | null;
+          plan_version?: number;
+          progress?: never;
+          project_step_id?: string | null;
+          started_at?: string | null;
           status?: string;
           subproject_count?: number;
+          total_steps?: number;
           updated_at?: string;
           user_id?: string;
         };
@@ -1640,6 +1735,13 @@ export type Database = {
             columns: ["conversation_id"];
             isOneToOne: false;
             referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_execution_id_fkey";
+            columns: ["execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
             referencedColumns: ["id"];
           },
           {
@@ -1668,6 +1770,13 @@ export type Database = {
             columns: ["parent_project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
             referencedColumns: ["id"];
           },
           {
@@ -3052,6 +3161,7 @@ export type Database = {
         Row: {
           agent_slug: string;
           completed_at: string | null;
+          conversation_id: string | null;
           correlation_id: string;
           created_at: string;
           created_by: string | null;
@@ -3065,6 +3175,7 @@ export type Database = {
           parent_execution_id: string | null;
           paused_at: string | null;
           performance_metrics: Json | null;
+          queued_at: string;
           resource_usage: Json | null;
           resumed_at: string | null;
           retry_count: number;
@@ -3079,6 +3190,7 @@ export type Database = {
         Insert: {
           agent_slug: string;
           completed_at?: string | null;
+          conversation_id?: string | null;
           correlation_id?: string;
           created_at?: string;
           created_by?: string | null;
@@ -3092,6 +3204,7 @@ export type Database = {
           parent_execution_id?: string | null;
           paused_at?: string | null;
           performance_metrics?: Json | null;
+          queued_at?: string;
           resource_usage?: Json | null;
           resumed_at?: string | null;
           retry_count?: number;
@@ -3105,6 +3218,7 @@ export type Database = {
         Update: {
           agent_slug?: string;
           completed_at?: string | null;
+          conversation_id?: string | null;
           correlation_id?: string;
           created_at?: string;
           created_by?: string | null;
@@ -3118,6 +3232,7 @@ export type Database = {
           parent_execution_id?: string | null;
           paused_at?: string | null;
           performance_metrics?: Json | null;
+          queued_at?: string;
           resource_usage?: Json | null;
           resumed_at?: string | null;
           retry_count?: number;
@@ -3135,6 +3250,20 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "workflow_executions_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "workflow_executions_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
           },
           {
             foreignKeyName: "workflow_executions_created_by_fkey";
@@ -3537,7 +3666,8 @@ export type Database = {
       };
       project_progress: {
         Row: {
-          completed_steps: number | null;
+          completed_at: string | null;
+          completed_steps: number;
           completed_tasks: number | null;
           conversation_id: string;
           created_at: string;
@@ -3545,6 +3675,9 @@ export type Database = {
           deliverable_count: number | null;
           description: string | null;
           error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
           hierarchy_level: number;
           id: string;
           metadata: NonNullable<Json>;
@@ -3552,10 +3685,13 @@ export type Database = {
           organization_slug: string;
           parent_project_id: string | null;
           plan_json: Json | null;
-          progress: number | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
           status: string;
           subproject_count: number;
-          total_steps: number | null;
+          total_steps: number;
           total_tasks: number | null;
           updated_at: string;
           user_id: string;
@@ -3574,6 +3710,13 @@ export type Database = {
             columns: ["conversation_id"];
             isOneToOne: false;
             referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_execution_id_fkey";
+            columns: ["execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
             referencedColumns: ["id"];
           },
           {
@@ -3602,6 +3745,13 @@ export type Database = {
             columns: ["parent_project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
             referencedColumns: ["id"];
           },
           {
@@ -3750,6 +3900,80 @@ export type Database = {
         Returns: Json;
       };
       budget_status: { Args: { organization_slug: string }; Returns: Json };
+      cancel_execution: {
+        Args: { execution_id: string };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      cancel_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       cancel_task: {
         Args: { task_id: string };
         Returns: {
@@ -4119,6 +4343,80 @@ export type Database = {
           isSetofReturn: true;
         };
       };
+      pause_execution: {
+        Args: { execution_id: string };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      pause_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       pause_queue: {
         Args: { method?: string; organization_slug?: string; reason?: string };
         Returns: {
@@ -4137,10 +4435,12 @@ export type Database = {
         };
       };
       pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      project_step_result: { Args: { project_step_id: string }; Returns: Json };
       read_ciphertexts: { Args: { after?: string; max_rows?: number; source: string }; Returns: Json };
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
+      read_step_input: { Args: { lease_token: string; task_id: string }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
@@ -4219,6 +4519,7 @@ export type Database = {
         Args: { input_request_id: string; response: Json };
         Returns: {
           created_at: string;
+          execution_id: string | null;
           expires_at: string | null;
           id: string;
           metadata: NonNullable<Json>;
@@ -4282,6 +4583,80 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      resume_execution: {
+        Args: { execution_id: string };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      resume_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       resume_queue: {
         Args: { method?: string; organization_slug?: string };
         Returns: {
@@ -4297,6 +4672,80 @@ export type Database = {
           to: "queue_pauses";
           isOneToOne: false;
           isSetofReturn: true;
+        };
+      };
+      retry_execution: {
+        Args: { execution_id: string };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      retry_project_step: {
+        Args: { project_step_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
         };
       };
       retry_task: {
@@ -4509,6 +4958,127 @@ export type Database = {
       set_organization_secret: {
         Args: { ciphertext?: string; description?: string; name: string; organization_slug: string; value?: string };
         Returns: Json;
+      };
+      skip_project_step: {
+        Args: { project_step_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      start_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      start_workflow: {
+        Args: {
+          agent_slug?: string;
+          conversation_id?: string;
+          input?: Json;
+          max_retries?: number;
+          name?: string;
+          organization_slug?: string;
+          parent_execution_id?: string;
+          timeout_seconds?: number;
+          workflow_id?: string;
+        };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
     };
