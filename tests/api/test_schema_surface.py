@@ -77,6 +77,7 @@ TABLES = USER_TABLES | {"workers"}
 SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "agent_card": {"slug": "none"},
     "budget_status": {"organization_slug": "none"},
+    "cancel_execution": {"execution_id": NOBODY},
     "cancel_task": {"task_id": NOBODY},
     "cancel_tasks": {"organization_slug": "none", "status": "pending"},
     "create_deliverable_version": {**VERSION, "content": "text"},
@@ -87,13 +88,16 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "organization_active_tasks": {"organization_slug": "none"},
     "organization_conversations": {"organization_slug": "none"},
     "organization_tasks": {"organization_slug": "none"},
+    "pause_execution": {"execution_id": NOBODY},
     "pause_queue": {"organization_slug": "none"},
     "redrive_tasks": {"organization_slug": "none"},
     "remove_member": MEMBER,
     "replay_webhook_delivery": {"delivery_id": NOBODY},
     "respond_to_input_request": {"input_request_id": NOBODY, "response": True},
     "restore_agent_version": {"agent_slug": "none", "version": "1.0.0"},
+    "resume_execution": {"execution_id": NOBODY},
     "resume_queue": {"organization_slug": "none"},
+    "retry_execution": {"execution_id": NOBODY},
     "retry_task": {"task_id": NOBODY},
     "rotate_webhook_secret": {"webhook_id": NOBODY},
     "run_schedule": {"schedule_id": NOBODY},
@@ -103,6 +107,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "set_member_role": {**MEMBER, "role": "member"},
     "set_organization_limits": {"organization_slug": "none", "limits": {}},
     "set_organization_secret": {"organization_slug": "none", "name": "A_KEY", "ciphertext": "gAAAA" + "x" * 80},
+    "start_workflow": {"workflow_id": NOBODY},
 }
 USER_FUNCTIONS: dict[str, dict[str, Any]] = {
     **SHARED_FUNCTIONS,

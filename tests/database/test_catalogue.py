@@ -32,7 +32,7 @@ NEVER_WRITTEN = {
     "webhooks": "id organization_slug disabled_reason failing_since created_by created_at updated_at",
     "workflows": "id created_by created_at updated_at",
     "workflow_executions": "id organization_slug agent_slug created_by status status_message started_at completed_at"
-    " paused_at resumed_at execution_logs error_message error_code retry_count resource_usage performance_metrics"
+    " paused_at resumed_at queued_at execution_logs error_message error_code retry_count resource_usage performance_metrics"
     " correlation_id created_at updated_at",
 } | dict.fromkeys(
     [
@@ -80,6 +80,7 @@ MEMBER_RPCS = {
     "accept_invitation": {"authenticated"},
     "agent_card": {"authenticated", "service_role"},
     "budget_status": {"authenticated", "service_role"},
+    "cancel_execution": {"authenticated", "service_role"},
     "cancel_task": {"authenticated", "service_role"},
     "cancel_tasks": {"authenticated", "service_role"},
     "create_deliverable_version": {"authenticated", "service_role"},
@@ -92,13 +93,16 @@ MEMBER_RPCS = {
     "organization_active_tasks": {"authenticated", "service_role"},
     "organization_conversations": {"authenticated", "service_role"},
     "organization_tasks": {"authenticated", "service_role"},
+    "pause_execution": {"authenticated", "service_role"},
     "pause_queue": {"authenticated", "service_role"},
     "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
     "replay_webhook_delivery": {"authenticated", "service_role"},
     "respond_to_input_request": {"authenticated", "service_role"},
     "restore_agent_version": {"authenticated", "service_role"},
+    "resume_execution": {"authenticated", "service_role"},
     "resume_queue": {"authenticated", "service_role"},
+    "retry_execution": {"authenticated", "service_role"},
     "retry_task": {"authenticated", "service_role"},
     "rotate_webhook_secret": {"authenticated", "service_role"},
     "run_schedule": {"authenticated", "service_role"},
@@ -108,6 +112,7 @@ MEMBER_RPCS = {
     "set_member_role": {"authenticated", "service_role"},
     "set_organization_limits": {"authenticated", "service_role"},
     "set_organization_secret": {"authenticated", "service_role"},
+    "start_workflow": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
@@ -315,10 +320,13 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
         " and has_function_privilege('authenticated', oid, 'execute')"
     )
     invokers = {"leave_organization", "remove_member", "set_member_role", "agent_card", "restore_agent_version"}
-    invokers |= {"enqueue_tasks"}
+    invokers |= {"enqueue_tasks", "start_workflow"}
+    # Their bodies are one function, steer_execution.
+    invokers |= {f"{action}_execution" for action in ("pause", "resume", "cancel", "retry")}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership"}
     helpers = {
+        "steer_execution",
         "my_organizations",
         "my_shared_conversations",
         "my_active_id",

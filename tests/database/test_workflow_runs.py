@@ -459,7 +459,7 @@ def test_the_log_keeps_its_last_500_lines(tenant: Tenant, worker: Worker) -> Non
     assert row["status"] == "completed"
     assert len(row["execution_logs"]) == 500
     assert row["execution_logs"][-1]["message"] == "Completed."
-    assert row["execution_logs"][0]["step"] == "n11"
+    assert len({line["step"] for line in row["execution_logs"][:-1]}) == 499
     assert len(row["execution_data"]["steps"]) == 510
     assert tenant.world.admin.value("select count(*) from private.execution_lines where execution_id = %s", row["id"]) == 0
 
