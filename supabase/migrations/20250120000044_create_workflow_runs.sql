@@ -388,7 +388,7 @@ declare
 begin
   if v_project.id is not null then
     -- Once more: what is completed stays.
-    perform private.move_project(v_project.id, 'resumed', 'running', array['paused', 'failed']);
+    perform private.steer_project(v_project.id, 'resume');
     return;
   end if;
   if v_conversation_id is null then
@@ -413,7 +413,7 @@ begin
   set status = 'completed', result = jsonb_build_object('execution_id', execution.id, 'bytes', coalesce(octet_length((execution.execution_data -> 'input')::text), 0))
   where s.id = any (v_start);
   perform private.advance_project(v_project.id, '{}', v_start);
-  perform private.move_project(v_project.id, 'started', 'running', array['planning', 'awaiting_approval']);
+  perform private.steer_project(v_project.id, 'start');
 end;
 $$;
 comment on function private.begin_visual(public.workflow_executions, public.workflows, uuid) is
@@ -517,8 +517,8 @@ begin
     exception
       when lock_not_available or deadlock_detected then
         null; -- the next call looks again
-      when data_exception or integrity_constraint_violation or raise_exception
-        or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT413' or sqlstate 'PT429' or sqlstate '42501' then
+      when others then
+        -- Whatever it is, it must not keep the reaper from its other work.
         get stacked diagnostics v_message = pg_exception_detail;
         perform private.move_execution(
           v_execution, 'failed', null, case when sqlerrm ~ '^[a-z][a-z0-9_]{0,62}$' then sqlerrm else 'internal_error' end,
@@ -556,17 +556,18 @@ begin
     return false;
   end if;
   -- The steps keep their place: they are ready, and get new tasks when the project goes on.
+  update private.map_items i set task_id = null where i.task_id = any (v_tasks);
   update public.project_steps s set status = 'ready', task_id = null
-  where s.project_id = any (v_projects) and s.task_id = any (v_tasks) and s.status in ('ready', 'in_progress', 'awaiting_input');
+  where s.project_id = any (v_projects) and s.status in ('ready', 'in_progress', 'awaiting_input') and (s.task_id = any (v_tasks) or s.step_type = 'map');
   update public.tasks t set status = 'cancelled', error_code = 'withdrawn', error_message = 'The execution ran out of time.'
   where t.id = any (v_tasks) and t.completed_at is null;
   update public.projects p set status = 'failed', error_details = jsonb_build_object('error_code', 'timeout', 'error_message', 'The execution ran out of time.')
-  where p.id = any (v_projects) and p.status in ('planning', 'running', 'paused');
+  where p.id = stop_project.project_id and p.status in ('planning', 'running', 'paused');
   return true;
 end;
 $$;
 comment on function private.stop_project(uuid) is
-  'Stops a project that ran out of time and those below it, so that it can be resumed: its tasks are cancelled, itself failed. False, and nothing is done, when rows are locked.';
+  'Stops a project that ran out of time so that it can be resumed: its tasks and those of the projects below are cancelled, itself has failed, and those pause with it. False, and nothing is done, when rows are locked.';
 revoke execute on function private.stop_project(uuid) from public;
 
 create function private.time_out_execution(execution public.workflow_executions) returns void
@@ -765,7 +766,7 @@ begin
       elsif v_execution.status = 'running' and not v_is_visual then
         perform private.refuse_execution_move(v_execution, action, 'What its framework has begun runs on there: it pauses where it asks a person. Cancel it to stop it.');
       elsif v_execution.status = 'running' then
-        perform private.move_project(v_project.id, action, 'paused', array['running']);
+        perform private.steer_project(v_project.id, 'pause');
       end if;
     when 'resumed' then
       if v_execution.status not in ('running', 'paused') then
@@ -773,7 +774,7 @@ begin
       elsif v_execution.status = 'paused' and not v_is_visual then
         perform private.refuse_execution_move(v_execution, action, 'It waits for an answer: read input_requests and call respond_to_input_request.');
       elsif v_execution.status = 'paused' then
-        perform private.move_project(v_project.id, action, 'running', array['paused']);
+        perform private.steer_project(v_project.id, 'resume');
       end if;
     when 'cancelled' then
       if v_execution.completed_at is not null and v_execution.status <> 'cancelled' then

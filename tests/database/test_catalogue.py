@@ -106,7 +106,6 @@ MEMBER_RPCS = {
     "respond_to_input_request": {"authenticated", "service_role"},
     "restore_agent_version": {"authenticated", "service_role"},
     "resume_execution": {"authenticated", "service_role"},
-    "resume_queue": {"authenticated", "service_role"},
     "retry_execution": {"authenticated", "service_role"},
     "resume_project": {"authenticated", "service_role"},
     "resume_queue": {"authenticated", "service_role"},

@@ -372,6 +372,28 @@ def test_what_runs_out_of_time_stops_and_can_be_retried(tenant: Tenant, worker: 
     assert execution(tenant.owner, row["id"])["status"] == "completed"
 
 
+def test_time_stops_maps_and_subprojects_where_they_are(tenant: Tenant, worker: Worker) -> None:
+    inner = {"id": "part", "type": "subproject", "on_failure": "continue", "nodes": [node(tenant, "x")]}
+    each = node(tenant, "each", type="map", over="list", on_failure="continue", prompt="Do {{ item }}.")
+    after = [edge("list", "each"), edge("each", "last"), edge("part", "last")]
+    data = {"nodes": [node(tenant, "list"), each, inner, node(tenant, "last")], "edges": after}
+    row = begin(tenant.owner, tenant, data)
+    leases = {lease["task"]["prompt"]: lease for lease in worker.claim(tenant, 10)}
+    assert worker.complete(leases["Do list."], response='["one", "two"]') == "ok"
+    one = worker.claim_one(tenant)
+    assert worker.complete(one, response="first") == "ok"
+    run_out(tenant, row["id"])
+    reap(worker)
+    assert execution(tenant.owner, row["id"])["status"] == "timeout"
+    assert worker.complete(leases["Do x."]) == "cancelled"
+    assert worker.claim(tenant) == []
+    tenant.owner.call("retry_execution", execution_id=row["id"])
+    assert sorted(run_all(worker, tenant, two="second", x="part", last="end")) == ["Do last.", "Do two.", "Do x."]
+    row = execution(tenant.owner, row["id"])
+    assert (row["status"], row["execution_data"]["output"]) == ("completed", "end")
+    assert [s["status"] for s in row["execution_data"]["steps"]] == ["completed"] * 4
+
+
 def test_what_never_began_and_what_is_paused_run_out_of_time_too(tenant: Tenant, worker: Worker) -> None:
     for status in (QUEUED, PAUSED):
         key = bring(tenant, worker, status)
