@@ -33,8 +33,8 @@ NEVER_WRITTEN = {
     "webhooks": "id organization_slug disabled_reason failing_since created_by created_at updated_at",
     "workflows": "id created_by created_at updated_at",
     "workflow_executions": "id organization_slug agent_slug created_by status status_message started_at completed_at"
-    " paused_at resumed_at queued_at execution_logs error_message error_code retry_count resource_usage performance_metrics"
-    " correlation_id created_at updated_at",
+    " paused_at resumed_at queued_at execution_logs error_message error_code retry_count resource_usage"
+    " performance_metrics correlation_id created_at updated_at",
 } | dict.fromkeys(
     [
         "agent_instances",

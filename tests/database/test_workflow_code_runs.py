@@ -64,7 +64,11 @@ def test_a_failed_one_is_retried_with_the_same_task_up_to_max_retries(tenant: Te
     row = begin(tenant.owner, tenant, max_retries=1)
     assert worker.fail(worker.claim_one(tenant), error_code="agent_refused", error_message="No.") == "ok"
     failed = execution(tenant.owner, row["id"])
-    assert (failed["status"], failed["error_code"], failed["status_message"]) == ("failed", "agent_refused", "Failed: No.")
+    assert (failed["status"], failed["error_code"], failed["status_message"]) == (
+        "failed",
+        "agent_refused",
+        "Failed: No.",
+    )
     task = code_task(tenant, row["id"])
     again = tenant.owner.call("retry_execution", execution_id=row["id"])
     assert (again["status"], again["retry_count"], again["error_code"]) == ("pending", 1, None)
@@ -138,7 +142,7 @@ def test_a_cancelled_one_takes_its_task_along(tenant: Tenant, worker: Worker, is
         assert worker.complete(lease) == "cancelled"
 
 
-def test_one_whose_task_was_cancelled_or_deleted_is_cancelled(tenant: Tenant, worker: Worker) -> None:
+def test_one_whose_task_was_cancelled_or_deleted_is_cancelled(tenant: Tenant) -> None:
     for statement in ("update public.tasks set status = 'cancelled'", "delete from public.tasks"):
         row = begin(tenant.owner, tenant)
         tenant.world.service.execute(f"{statement} where execution_id = %s", row["id"])
@@ -150,6 +154,7 @@ def test_a_rejected_one_has_failed(tenant: Tenant, worker: Worker) -> None:
     assert worker.fail(worker.claim_one(tenant), error_code="input_invalid", rejected=True) == "ok"
     row = execution(tenant.owner, row["id"])
     assert (row["status"], row["error_code"]) == ("failed", "input_invalid")
+    assert code_task(tenant, row["id"])["status"] == "rejected"
     assert tenant.owner.call("retry_execution", execution_id=row["id"])["status"] == "pending"
 
 

@@ -36,7 +36,11 @@ def test_the_visual_example_runs_as_the_page_says(tenant: Tenant, worker: Worker
     visual, _ = examples()
     add_workflow(tenant.owner, tenant, adapted(visual, tenant), framework="langgraph")
     row = tenant.owner.call(
-        "start_workflow", name="Publish", organization_slug=tenant.slug, input={"topic": "tide pools"}, timeout_seconds=60
+        "start_workflow",
+        name="Publish",
+        organization_slug=tenant.slug,
+        input={"topic": "tide pools"},
+        timeout_seconds=60,
     )
     complete(worker, tenant, {"Write a post about tide pools.": "A post."})
     question = tenant.owner.row("select * from public.input_requests")

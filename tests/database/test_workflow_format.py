@@ -1,4 +1,4 @@
-"""What workflow_data may say: visual workflows as the plans that they become, code workflows by the rules of their frameworks."""
+"""What workflow_data may say: visual workflows as the plans they become, code workflows by their frameworks' rules."""
 
 from __future__ import annotations
 
@@ -115,7 +115,10 @@ BAD: dict[str, tuple[Any, str]] = {
         'two edges from node "a" to node "b"',
     ),
     "circle": (
-        {"nodes": [{"id": i, "type": "transform", "transform": "."} for i in "abc"], "edges": [edge("a", "b"), edge("b", "c"), edge("c", "b")]},
+        {
+            "nodes": [{"id": i, "type": "transform", "transform": "."} for i in "abc"],
+            "edges": [edge("a", "b"), edge("b", "c"), edge("c", "b")],
+        },
         "b, c depend on each other in a circle",
     ),
     "into the start": (

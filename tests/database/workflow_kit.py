@@ -77,4 +77,3 @@ def run_all(worker: Worker, tenant: Tenant, **answers: str) -> list[str]:
             prompts.append(prompt)
             assert worker.complete(lease, response=answers.get(prompt[3:-1], "done.")) == "ok"
     return prompts
-

@@ -18,7 +18,7 @@ def graph(agent: str) -> Row:
         {
             "id": "count",
             "type": "transform",
-            "transform": '{posts: (.steps.each.result | length), words: (.steps.post.result | split(" ") | length > 1)}',
+            "transform": "{posts: (.steps.each.result | length), words: (.steps.post.result | length > 1)}",
         },
         {"id": "end", "type": "end"},
     ]
@@ -59,12 +59,14 @@ def test_a_visual_workflow_runs_to_its_end_though_a_worker_is_killed(crew: Crew,
 
     def at_work() -> Row | None:
         return lab.sql.execute(
-            "select worker_id from public.tasks where execution_id = %s and status = 'in_progress' and method = 'converse'",
+            "select worker_id from public.tasks"
+            " where execution_id = %s and status = 'in_progress' and method = 'converse'",
             (execution,),
         ).fetchone()
 
-    holder = wait_for(at_work, 30, "a step runs")["worker_id"]
-    next(worker for worker in crew.workers if worker.id == holder).kill()
+    holder = wait_for(at_work, 30, "a step runs")
+    assert holder is not None
+    next(worker for worker in crew.workers if worker.id == holder["worker_id"]).kill()
     row = ended(lab, execution)
     assert (row["status"], row["error_message"]) == ("completed", None)
     assert row["execution_data"]["output"] == {"posts": 3, "words": True}
