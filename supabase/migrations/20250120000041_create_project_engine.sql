@@ -635,11 +635,13 @@ begin
     update public.project_steps s set task_id = null where s.project_id = old.id and s.completed_at is null and s.task_id is not null;
     update public.tasks t set status = 'cancelled'
     where t.id in (select l.id from private.live_step_tasks(old.id) l (id)) and t.completed_at is null;
+    update public.projects c set project_step_id = null, status = 'cancelled'
+    where c.parent_project_id = old.id and c.project_step_id is not null and c.status not in ('completed', 'cancelled');
   end if;
   return old;
 end;
 $$;
-comment on function private.cancel_tasks_of_project() is 'Before a project is deleted, itself or with its conversation: its unfinished tasks, which nobody would wait for any more, are cancelled.';
+comment on function private.cancel_tasks_of_project() is 'Before a project is deleted, itself or with its conversation: its unfinished tasks and the projects that carry out its steps, for which nobody would wait any more, are cancelled.';
 revoke execute on function private.cancel_tasks_of_project() from public;
 
 create trigger cancel_tasks before delete on public.projects

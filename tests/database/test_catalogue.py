@@ -28,8 +28,9 @@ NEVER_WRITTEN = {
     "task_comments": "id user_id created_at updated_at",
     "schedules": "id user_id next_run_at held_until last_run_at last_task_id last_error last_error_at"
     " created_at updated_at",
-    "projects": "status current_step_id error_details hierarchy_level subproject_count plan_version project_step_id execution_id"
-    " total_steps completed_steps finished_steps failed_steps progress started_at completed_at created_at updated_at",
+    "projects": "status current_step_id error_details hierarchy_level subproject_count plan_version project_step_id"
+    " execution_id total_steps completed_steps finished_steps failed_steps progress started_at completed_at created_at"
+    " updated_at",
     "webhooks": "id organization_slug disabled_reason failing_since created_by created_at updated_at",
     "workflows": "id created_by created_at updated_at",
     "workflow_executions": "id organization_slug agent_slug created_by status status_message started_at completed_at"
