@@ -192,7 +192,7 @@ execute function private.forget_pause();
 comment on table public.input_requests is 'Questions of agents and steps to people, and their answers. Answered once, through respond_to_input_request.';
 comment on column public.input_requests.schema is 'JSON Schema that the answer must fit; see private.json_matches for what it may say.';
 comment on column public.input_requests.step_id is 'The run_steps row that asked.';
-comment on column public.input_requests.execution_id is 'The workflow execution whose task asked; who started that reads its questions.';
+comment on column public.input_requests.execution_id is 'The workflow execution whose task or step asked; who started that reads its questions.';
 comment on column public.input_requests.expires_at is 'Until when it may be answered; null for as long as the task waits.';
 comment on column public.input_requests.on_expiry is
   'What becomes of the task or the project step when nobody answers in time. fail: it ends with error_code input_expired; resume (tasks): it goes on and sees the question as expired; skip, approve (steps): the step is skipped, or goes on as if approved.';

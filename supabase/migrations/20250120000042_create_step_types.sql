@@ -754,10 +754,10 @@ begin
       continue;
     end if;
     insert into public.input_requests (
-      organization_slug, project_step_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at, expires_at
+      organization_slug, project_step_id, execution_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at, expires_at
     )
     values (
-      project.organization_slug, v_step.id, case v_step.step_type when 'human_approval' then 'approval' else 'input' end, v_text.prompt,
+      project.organization_slug, v_step.id, project.execution_id, case v_step.step_type when 'human_approval' then 'approval' else 'input' end, v_text.prompt,
       private.answer_schema(v_step), coalesce(v_step.settings ->> 'required_role', 'member'), coalesce(v_step.settings ->> 'on_expiry', 'fail'),
       jsonb_build_object('project_id', project.id, 'step_id', v_step.step_id), private.clock(),
       private.clock() + make_interval(secs => (v_step.settings ->> 'expires_in_seconds')::double precision)

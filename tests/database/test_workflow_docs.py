@@ -45,6 +45,7 @@ def test_the_visual_example_runs_as_the_page_says(tenant: Tenant, worker: Worker
     complete(worker, tenant, {"Write a post about tide pools.": "A post."})
     question = tenant.owner.row("select * from public.input_requests")
     assert (question["prompt"], question["required_role"]) == ("Publish this?\n\nA post.", "admin")
+    assert str(question["execution_id"]) == row["id"]
     tenant.owner.call("respond_to_input_request", input_request_id=question["id"], response=Jsonb({"approved": True}))
     # The condition of the edge to "short" is computed by a worker; here it says that the post is not long.
     complete(worker, tenant, {"Evaluate": "false", "Give a title for:\n\nA post.": "Pools"})
