@@ -12,6 +12,7 @@ from workers.agents.frameworks.agents import FrameworkAgents
 from workers.agents.frameworks.workflow import Workflows
 from workers.agents.providers import Providers
 from workers.agents.status_webhooks import StatusWebhooks
+from workers.agents.transforms import Transforms
 from workers.backend import Backend
 from workers.door import Door
 from workers.git import RepositorySyncs
@@ -20,6 +21,7 @@ from workers.job import Handler
 from workers.marketplaces import Marketplaces
 from workers.secrets import Secrets
 from workers.settings import Settings
+from workers.steps import StepPrograms
 from workers.webhooks import Webhooks
 
 
@@ -46,10 +48,12 @@ async def assemble(
             "external": FrameworkAgents(frameworks, ExternalAgents(door, secrets, database)),
         }
     )
+    steps = StepPrograms(await stack.enter_async_context(Transforms()), database)
     marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
     return {
         **handlers,
         "deliver_webhook": Webhooks(door, database).deliver,
+        "evaluate_step": steps.evaluate,
         "publish_agent": marketplaces.publish,
         "unpublish_agent": marketplaces.unpublish,
         "fetch_marketplace_usage": marketplaces.fetch_usage,

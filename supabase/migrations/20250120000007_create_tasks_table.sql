@@ -215,6 +215,10 @@ declare
   v_asked text;
   v_prepared text;
 begin
+  -- Made by private.start_agent_steps, which has looked at all of it, in the middle of whoever's statement.
+  if new.project_step_id is not null and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
+    return new;
+  end if;
   -- Rows of one statement that ask for the same are looked up once: the last answer is kept until the statement ends.
   if v_alone then
     v_asked := row(
@@ -576,6 +580,11 @@ declare
 begin
   if v_task.status = 'pending' then
     return v_task;
+  end if;
+  if v_task.project_step_id is not null then
+    raise exception using errcode = 'PT409', message = 'task_of_a_step',
+      detail = format('Task %s is %s and belongs to step %s of a project, which may have gone on.', v_task.id, v_task.status, v_task.project_step_id),
+      hint = format('Call retry_project_step with project_step_id %s: the step gets a new task.', v_task.project_step_id);
   end if;
   if v_task.status not in ('failed', 'timeout', 'cancelled') then
     raise exception using errcode = 'PT409', message = 'illegal_move',
