@@ -1,10 +1,6 @@
 -- Code workflows: what a worker needs to hand an execution to the server of its framework (docs/frameworks.md). Their tasks have the
 -- internal method run_workflow and are made with their execution. Nothing is locked here.
 
-insert into public.task_methods (name, description, is_internal) values
-('run_workflow', 'Run a code workflow on the server of its framework. The database makes these tasks.', true)
-on conflict (name) do nothing;
-
 create function private.refuse_literal_credentials_in_workflow() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$
