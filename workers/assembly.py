@@ -14,6 +14,7 @@ from workers.backend import Backend
 from workers.door import Door
 from workers.handlers import build_handlers
 from workers.job import Handler
+from workers.marketplaces import Marketplaces
 from workers.secrets import Secrets
 from workers.settings import Settings
 from workers.steps import StepPrograms
@@ -43,4 +44,12 @@ async def assemble(
         }
     )
     steps = StepPrograms(await stack.enter_async_context(Transforms()), database)
-    return {**handlers, "deliver_webhook": Webhooks(door, database).deliver, "evaluate_step": steps.evaluate}
+    marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
+    return {
+        **handlers,
+        "deliver_webhook": Webhooks(door, database).deliver,
+        "evaluate_step": steps.evaluate,
+        "publish_agent": marketplaces.publish,
+        "unpublish_agent": marketplaces.unpublish,
+        "fetch_marketplace_usage": marketplaces.fetch_usage,
+    }
