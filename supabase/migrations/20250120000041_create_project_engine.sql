@@ -31,23 +31,40 @@ create table private.step_links (
   project_step_id uuid primary key references public.project_steps (id) on delete cascade,
   unmet integer not null,
   dependents uuid[] not null,
+  refs text[] not null default '{}',
   is_released boolean not null default false,
   is_checked boolean not null default false,
-  constraint unmet_is_not_negative check (unmet >= 0)
+  items_left integer,
+  constraint unmet_is_not_negative check (unmet >= 0),
+  constraint items_left_is_not_negative check (items_left >= 0)
 ) with (fillfactor = 60);
 comment on table private.step_links is 'The edges of plans, by the step they lead away from: a narrow row for each step, so that a step of a large project ends with a walk over its own dependents and nothing else.';
 comment on column private.step_links.unmet is 'How many of the steps that this one depends on are not over.';
 comment on column private.step_links.dependents is 'The steps that depend on this one, each once.';
+comment on column private.step_links.refs is 'The steps (step_id) whose results its templates and jq programs name.';
+comment on column private.step_links.items_left is 'How many elements of a map that has begun are not done (private.map_items).';
 comment on column private.step_links.is_released is 'True once the dependents have been told that this step is over.';
 comment on column private.step_links.is_checked is 'True once the condition of the step was found to hold.';
 revoke all on private.step_links from anon, authenticated, service_role;
 
+create table private.map_items (
+  project_step_id uuid not null references public.project_steps (id) on delete cascade,
+  position integer not null,
+  -- Following tasks.
+  task_id uuid unique,
+  is_done boolean not null default false,
+  primary key (project_step_id, position)
+) with (fillfactor = 70);
+comment on table private.map_items is 'The elements that maps go over, in order from 0, each with the task that does it, or did.';
+revoke all on private.map_items from anon, authenticated, service_role;
+
 create table private.project_work (
   id bigint generated always as identity primary key,
   project_id uuid not null,
-  task_id uuid
+  task_id uuid,
+  child_project_id uuid
 );
-comment on table private.project_work is 'Projects to be moved on, left by whoever found them locked: a task of theirs has ended, or (null) steps are ready. Taken up by the next exchange.';
+comment on table private.project_work is 'Projects to be moved on, left by whoever found them locked: a task of theirs has ended, or a project below them, or (neither) what follows from their status is not all done. Taken up by the next exchange.';
 revoke all on private.project_work from anon, authenticated, service_role;
 grant select on private.project_work to service_role;
 
@@ -70,21 +87,23 @@ begin
   insert into public.project_steps (
     project_id, step_id, step_index, step_type, step_name, agent_slug, agent_name, prompt, params, dependencies, condition, on_failure, settings
   )
-  select new.id, s.step ->> 'id', s.position - 1, coalesce(s.step ->> 'type', 'agent'), coalesce(s.step ->> 'name', s.step ->> 'id'),
-    s.step ->> 'agent', a.name, s.step ->> 'prompt', coalesce(s.step -> 'params', '{}'),
-    array(select distinct d.id from jsonb_array_elements_text(coalesce(s.step -> 'dependencies', '[]')) d (id) order by d.id),
+  select new.id, s.id, s.place - 1, s.type, coalesce(s.step ->> 'name', s.id), s.step ->> 'agent', a.name, s.step ->> 'prompt',
+    coalesce(s.step -> 'params', '{}'), array(select distinct d.id from jsonb_array_elements_text(coalesce(s.step -> 'dependencies', '[]')) d (id) order by d.id),
     s.step ->> 'condition', coalesce(s.step ->> 'on_failure', 'stop'),
     s.step - array['id', 'name', 'type', 'agent', 'prompt', 'params', 'dependencies', 'condition', 'on_failure']
-  from jsonb_array_elements(new.plan_json -> 'steps') with ordinality as s (step, position)
+  from private.plan_steps(new.plan_json) s
   left join public.agents a on a.slug = s.step ->> 'agent';
-  insert into private.step_links (project_step_id, unmet, dependents)
+  insert into private.step_links (project_step_id, unmet, dependents, refs)
   with s as materialized (
-    select x.id, x.step_id, x.dependencies from public.project_steps x where x.project_id = new.id
+    select x.id, x.step_id, x.dependencies, y.refs
+    from public.project_steps x
+    join private.plan_steps(new.plan_json) y on y.id = x.step_id
+    where x.project_id = new.id
   ),
   e as materialized (
     select before.id as before, s.id as after from s cross join lateral unnest(s.dependencies) d (name) join s before on before.step_id = d.name
   )
-  select s.id, cardinality(s.dependencies), coalesce(o.ids, '{}')
+  select s.id, cardinality(s.dependencies), coalesce(o.ids, '{}'), s.refs
   from s
   left join (select e.before, array_agg(e.after) as ids from e group by e.before) o on o.before = s.id;
   return null;
@@ -93,9 +112,10 @@ $$;
 comment on function private.write_steps() is 'After a plan is written: its steps and their edges, in place of those before; the plan before is kept in project_plan_versions.';
 revoke execute on function private.write_steps() from public;
 
-create trigger write_steps_of_new after insert on public.projects
+-- Triggers fire in the order of their names: steps are made before they start.
+create trigger make_steps_of_new after insert on public.projects
 for each row when (new.plan_json is not null) execute function private.write_steps();
-create trigger write_steps after update of plan_json on public.projects
+create trigger make_steps after update of plan_json on public.projects
 for each row when (new.plan_json is distinct from old.plan_json) execute function private.write_steps();
 
 -- What follows from the state of steps -------------------------------------------------------------------------------
@@ -107,32 +127,32 @@ declare
   v_counts record;
 begin
   for v_counts in
-    select c.project_id, sum(c.one) as total, sum(c.one) filter (where c.status = 'completed') as completed,
-      sum(c.one) filter (where c.status in ('completed', 'skipped') or c.status = 'failed' and c.on_failure = 'continue') as finished,
-      sum(c.one) filter (where c.status = 'failed' and c.on_failure = 'stop') as failed,
-      (array_agg(c.id order by c.step_index) filter (where c.one = 1 and c.status = 'failed' and c.on_failure = 'stop'))[1] as failed_id,
-      (array_agg(c.step_id order by c.started_at desc, c.step_index desc) filter (
-        where c.one = 1 and c.status in ('in_progress', 'awaiting_input')
-      ))[1] as begun
-    from (
-      select n.id, n.project_id, n.step_id, n.step_index, n.status, n.on_failure, n.started_at, 1 as one from new_rows n
-      union all
-      select o.id, o.project_id, o.step_id, o.step_index, o.status, o.on_failure, o.started_at, -1 from old_rows o
-    ) c
-    group by c.project_id
-    order by c.project_id
+    select n.project_id,
+      coalesce(sum((n.status = 'completed')::integer - (o.status = 'completed')::integer), 0) as completed,
+      coalesce(sum(
+        (n.status in ('completed', 'skipped') or n.status = 'failed' and n.on_failure = 'continue')::integer
+        - (o.status in ('completed', 'skipped') or o.status = 'failed' and o.on_failure = 'continue')::integer
+      ), 0) as finished,
+      coalesce(sum((n.status = 'failed' and n.on_failure = 'stop')::integer - (o.status = 'failed' and o.on_failure = 'stop')::integer), 0) as failed,
+      (array_agg(n.id order by n.step_index) filter (where n.status = 'failed' and n.on_failure = 'stop'))[1] as failed_id,
+      (array_agg(n.step_id order by n.started_at desc, n.step_index desc) filter (where n.status in ('in_progress', 'awaiting_input')))[1] as begun
+    from new_rows n
+    join old_rows o on o.id = n.id
+    where n.status <> o.status
+    group by n.project_id
+    order by n.project_id
   loop
-    if v_counts.total = 0 and coalesce(v_counts.finished, 0) = 0 and coalesce(v_counts.failed, 0) = 0 and coalesce(v_counts.completed, 0) = 0 then
+    if v_counts.completed = 0 and v_counts.finished = 0 and v_counts.failed = 0 then
       -- Claims come here without the lock of the project, and do not wait for it.
       update public.projects p set current_step_id = v_counts.begun
-      where p.id in (
+      where v_counts.begun is not null and p.id in (
         select x.id from public.projects x where x.id = v_counts.project_id and x.current_step_id is distinct from v_counts.begun for no key update skip locked
-      ) and v_counts.begun is not null;
+      );
       continue;
     end if;
     update public.projects p
-    set total_steps = p.total_steps + v_counts.total, completed_steps = p.completed_steps + coalesce(v_counts.completed, 0),
-      finished_steps = p.finished_steps + coalesce(v_counts.finished, 0), failed_steps = p.failed_steps + coalesce(v_counts.failed, 0),
+    set completed_steps = p.completed_steps + v_counts.completed, finished_steps = p.finished_steps + v_counts.finished,
+      failed_steps = p.failed_steps + v_counts.failed,
       current_step_id = coalesce(v_counts.begun, p.current_step_id),
       error_details = case
         when p.status in ('running', 'paused') and v_counts.failed_id is not null
@@ -142,7 +162,7 @@ begin
       status = case
         when p.status not in ('running', 'paused') then p.status
         when v_counts.failed_id is not null then 'failed'
-        when v_counts.finished > 0 and p.finished_steps + v_counts.finished = p.total_steps + v_counts.total then 'completed'
+        when v_counts.finished > 0 and p.finished_steps + v_counts.finished = p.total_steps then 'completed'
         else p.status
       end
     where p.id = v_counts.project_id;
@@ -209,64 +229,16 @@ $$;
 comment on function private.step_error(uuid, text, text) is 'error_details of a step.';
 revoke execute on function private.step_error(uuid, text, text) from public;
 
-create function private.start_agent_steps(project public.projects, ids uuid[]) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
-as $$
-declare
-  v_uuid_head constant text := private.uuid_head();
-  v_slugs text[];
-begin
-  -- An agent that is just being deleted is not waited for.
-  v_slugs := array(
-    select a.slug from public.agents a
-    where a.slug = any (array(select distinct s.agent_slug from public.project_steps s where s.id = any (ids)))
-      and a.status = 'active' and (a.organization_slug @> array[project.organization_slug] or a.owner_user_id = project.user_id)
-    order by a.slug
-    for key share skip locked
-  );
-  update public.project_steps s
-  set status = 'failed', error_details = private.step_error(null, case when x.status is null then 'agent_not_found' else 'agent_inactive' end, format(
-    case when x.status is null then 'Organization "%s" has no agent "%s" any more.' else 'In organization "%s", agent "%s" is not active.' end,
-    project.organization_slug, s.agent_slug
-  ))
-  from public.project_steps y
-  left join public.agents x on x.slug = y.agent_slug and (x.organization_slug @> array[project.organization_slug] or x.owner_user_id = project.user_id)
-  where s.id = any (ids) and y.id = any (ids) and y.id = s.id and s.status = 'ready' and s.agent_slug <> all (v_slugs) and x.status is distinct from 'active';
-  insert into private.project_work (project_id)
-  select project.id where exists (select from public.project_steps s where s.id = any (ids) and s.status = 'ready' and s.agent_slug <> all (v_slugs));
-  with chosen as materialized (
-    select s.id, s.step_id, s.agent_slug, s.prompt, s.params, s.settings, (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid as task_id
-    from public.project_steps s
-    where s.id = any (ids) and s.status = 'ready' and s.task_id is null and s.agent_slug = any (v_slugs)
-    order by s.step_index
-  ),
-  made as (
-    insert into public.tasks (
-      id, organization_slug, user_id, method, agent_slug, agent_name, prompt, params, timeout_seconds, max_attempts, project_step_id, execution_id, metadata
-    )
-    select c.task_id, project.organization_slug, project.user_id, 'converse', c.agent_slug, a.name, c.prompt, c.params,
-      coalesce((c.settings ->> 'timeout_seconds')::integer, 300), coalesce((c.settings ->> 'max_attempts')::integer, 3), c.id, project.execution_id,
-      jsonb_build_object('project_id', project.id, 'step_id', c.step_id)
-    from chosen c
-    join public.agents a on a.slug = c.agent_slug and a.slug = any (v_slugs)
-  )
-  update public.project_steps s set task_id = c.task_id
-  from chosen c
-  where s.id = c.id and s.id = any (ids);
-end;
-$$;
-comment on function private.start_agent_steps(public.projects, uuid[]) is
-  'Makes the tasks of ready steps of the type agent; one whose agent is gone or not active fails. Called with the project locked.';
-revoke execute on function private.start_agent_steps(public.projects, uuid[]) from public;
-
 create function private.start_steps(project_id uuid, ids uuid[]) returns uuid[]
 language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
 as $$
 declare
   v_project public.projects;
+  v_left uuid[];
+  v_type record;
 begin
   select p.* into v_project from public.projects p where p.id = start_steps.project_id and p.status = 'running';
-  if not found then
+  if not found or ids = '{}' then
     return '{}'; -- they are ready, and start when it runs
   end if;
   -- What tasks name; an account or an organization that is just being deleted is not waited for.
@@ -274,26 +246,52 @@ begin
   if found then
     perform from public.users u where u.id = v_project.user_id for key share skip locked;
   end if;
+  if found then
+    perform from public.agent_conversations c where c.id = v_project.conversation_id for key share skip locked;
+  end if;
   if not found then
     insert into private.project_work (project_id) values (v_project.id);
     return '{}';
   end if;
-  perform private.start_agent_steps(v_project, ids);
+  v_left := array(
+    select s.id from public.project_steps s join private.step_links l on l.project_step_id = s.id
+    where s.id = any (ids) and l.project_step_id = any (ids) and (s.condition is null or l.is_checked)
+    order by s.step_index
+  );
+  if cardinality(v_left) < cardinality(ids) then
+    perform private.start_evaluations(v_project, array(select i.id from unnest(ids) i (id) except select l.id from unnest(v_left) l (id)));
+  end if;
+  for v_type in
+    select s.step_type, array_agg(s.id order by s.step_index) as ids from public.project_steps s where s.id = any (v_left) group by s.step_type
+  loop
+    case v_type.step_type
+      when 'agent' then perform private.start_agent_steps(v_project, v_type.ids);
+      when 'map' then perform private.start_maps(v_project, v_type.ids);
+      when 'transform' then perform private.start_evaluations(v_project, v_type.ids);
+      when 'subproject' then perform private.start_subprojects(v_project, v_type.ids);
+      else perform private.ask_people(v_project, v_type.ids);
+    end case;
+  end loop;
   return array(select s.id from public.project_steps s where s.id = any (ids) and s.completed_at is not null);
 end;
 $$;
 comment on function private.start_steps(uuid, uuid[]) is
-  'Starts ready steps of a running project as their types say; returns those that ended at once. Called with the project locked.';
+  'Starts ready steps of a running project as their types say (the functions stand with the types, in the next migration); returns those that ended at once. Called with the project locked.';
 revoke execute on function private.start_steps(uuid, uuid[]) from public;
 
 create function private.ready_steps(project_id uuid) returns uuid[]
 language sql stable security invoker set search_path = ''
 as $$
   select array(
-    select s.id from public.project_steps s where s.project_id = ready_steps.project_id and s.status = 'ready' and s.task_id is null order by s.step_index
+    select s.id from public.project_steps s
+    where s.project_id = ready_steps.project_id and (
+      s.status = 'ready' and s.task_id is null
+      or s.status = 'in_progress' and exists (select from private.map_items i where i.project_step_id = s.id and i.task_id is null)
+    )
+    order by s.step_index
   );
 $$;
-comment on function private.ready_steps(uuid) is 'The steps of a project that may start and have not.';
+comment on function private.ready_steps(uuid) is 'The steps of a project that may start and have not, or (maps) have not wholly.';
 revoke execute on function private.ready_steps(uuid) from public;
 
 -- Moving on ----------------------------------------------------------------------------------------------------------
@@ -337,42 +335,57 @@ comment on function private.release_dependents(uuid[]) is
   'Tells the dependents of steps that are over, each once; returns those that are ready now. Called with the project locked.';
 revoke execute on function private.release_dependents(uuid[]) from public;
 
-create function private.end_steps_of(task_ids uuid[]) returns uuid[]
+create function private.end_steps_of(task_ids uuid[], out ended uuid[], out ready uuid[])
 language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
-  v_ended uuid[];
+  v_steps constant uuid[] := array(select distinct t.project_step_id from public.tasks t where t.id = any (task_ids) and t.project_step_id is not null);
+  v_has record;
 begin
-  with ended as (
-    update public.project_steps s
-    set status = case t.status when 'completed' then 'completed' else 'failed' end,
-      result = case t.status when 'completed' then jsonb_build_object('task_id', t.id, 'bytes', octet_length(t.response)) end,
-      error_details = case when t.status <> 'completed' then private.step_error(
-        t.id, coalesce(t.error_code, 'task_cancelled'), coalesce(t.error_message, 'The task was cancelled.')
-      ) end
-    from public.tasks t
-    where t.id = any (task_ids) and s.id = t.project_step_id and s.task_id = t.id and s.completed_at is null and t.completed_at is not null
-      and s.id = any (array(select x.project_step_id from public.tasks x where x.id = any (task_ids)))
-    returning s.id
-  )
-  select coalesce(array_agg(e.id), '{}') into v_ended from ended e;
-  return v_ended;
+  ready := '{}';
+  select bool_or(s.step_type = 'map') as maps, bool_or(s.condition is not null) as conditions
+  into v_has
+  from public.project_steps s
+  where s.id = any (v_steps);
+  if v_has.conditions then
+    ready := private.end_checks(task_ids, v_steps);
+  end if;
+  if v_has.maps then
+    perform private.end_map_tasks(task_ids, v_steps);
+  end if;
+  update public.project_steps s
+  set status = case t.status when 'completed' then 'completed' else 'failed' end,
+    result = case t.status when 'completed' then jsonb_build_object('task_id', t.id, 'bytes', octet_length(t.response)) end,
+    error_details = case when t.status <> 'completed' then private.step_error(
+      t.id, coalesce(t.error_code, 'task_cancelled'), coalesce(t.error_message, 'The task was cancelled.')
+    ) end
+  from public.tasks t
+  where t.id = any (task_ids) and s.id = any (v_steps) and s.id = t.project_step_id and s.task_id = t.id
+    and s.completed_at is null and t.completed_at is not null;
+  ended := array(select s.id from public.project_steps s where s.id = any (v_steps) and s.completed_at is not null);
 end;
 $$;
-comment on function private.end_steps_of(uuid[]) is 'Ends the steps whose tasks are over; returns them. Called with the project locked.';
+comment on function private.end_steps_of(uuid[]) is
+  'What these tasks that are over mean for their steps: ended are those that are over too, ready those that start (again). Called with the project locked.';
 revoke execute on function private.end_steps_of(uuid[]) from public;
 
 create function private.advance_project(project_id uuid, task_ids uuid[], step_ids uuid[]) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_ended uuid[] := step_ids || private.end_steps_of(task_ids);
-  v_ready uuid[];
+  v_ended uuid[] := step_ids;
+  v_ready uuid[] := '{}';
 begin
+  if task_ids <> '{}' then
+    select step_ids || e.ended, e.ready into v_ended, v_ready from private.end_steps_of(task_ids) e;
+  end if;
   -- A step may end in the moment in which it starts; what depends on it is then next.
-  while v_ended <> '{}' loop
-    v_ready := private.release_dependents(v_ended);
-    v_ended := case when v_ready = '{}' then '{}' else private.start_steps(project_id, v_ready) end;
+  while v_ended <> '{}' or v_ready <> '{}' loop
+    if v_ended <> '{}' then
+      v_ready := v_ready || private.release_dependents(v_ended);
+    end if;
+    v_ended := private.start_steps(project_id, v_ready);
+    v_ready := '{}';
   end loop;
 end;
 $$;
@@ -452,8 +465,7 @@ declare
   v_projects uuid[];
   v_held uuid[];
   v_project_id uuid;
-  v_tasks uuid[];
-  v_start boolean;
+  v_left record;
 begin
   v_projects := array(select distinct w.project_id from (select x.project_id from private.project_work x order by x.id limit 1000) w);
   if v_projects = '{}' then
@@ -464,14 +476,16 @@ begin
     with taken as (
       delete from private.project_work w
       where w.id in (select x.id from private.project_work x where x.project_id = v_project_id order by x.id limit 1000 for update skip locked)
-      returning w.task_id
+      returning w.task_id, w.child_project_id
     )
-    select coalesce(array_agg(distinct t.task_id) filter (where t.task_id is not null), '{}'), bool_or(t.task_id is null)
-    into v_tasks, v_start
+    select coalesce(array_agg(distinct t.task_id) filter (where t.task_id is not null), '{}') as tasks,
+      coalesce(array_agg(distinct t.child_project_id) filter (where t.child_project_id is not null), '{}') as children,
+      bool_or(t.task_id is null and t.child_project_id is null) as status
+    into v_left
     from taken t;
-    perform private.advance_project(v_project_id, v_tasks, '{}');
-    if v_start then
-      perform private.start_ready_steps(v_project_id);
+    perform private.advance_project(v_project_id, v_left.tasks, private.end_subprojects(v_left.children));
+    if v_left.status then
+      perform private.apply_project_status(v_project_id);
     end if;
   end loop;
   delete from private.project_work w
@@ -500,20 +514,28 @@ comment on function private.live_step_tasks(uuid) is 'The unfinished tasks of a 
 revoke execute on function private.live_step_tasks(uuid) from public;
 
 create function private.withdraw_tasks(project_id uuid) returns void
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_held uuid[];
 begin
-  -- What a worker is just claiming runs on.
+  -- What a worker is just claiming runs on, and so does what waits for an answer.
   v_held := array(
     select t.id from public.tasks t
     where t.id in (select l.id from private.live_step_tasks(withdraw_tasks.project_id) l (id)) and t.status = 'pending' and t.paused_at is null
     order by t.id
     for update skip locked
   );
+  if v_held = '{}' then
+    return;
+  end if;
   update public.project_steps s set task_id = null
   where s.project_id = withdraw_tasks.project_id and s.status = 'ready' and s.task_id = any (v_held);
+  update private.map_items i set task_id = null where i.task_id = any (v_held);
+  update public.project_steps s set status = 'ready'
+  where s.project_id = withdraw_tasks.project_id and s.step_type = 'map' and s.status = 'in_progress' and not exists (
+    select from private.map_items i join public.tasks t on t.id = i.task_id where i.project_step_id = s.id and t.completed_at is null
+  );
   update public.tasks t set status = 'cancelled', error_code = 'withdrawn', error_message = 'The project stopped before it began.'
   where t.id = any (v_held) and t.status = 'pending';
 end;
@@ -522,53 +544,105 @@ comment on function private.withdraw_tasks(uuid) is
   'Takes the tasks of a project that wait in the queue out of it; their steps are ready, and get new ones when the project goes on. Called with the project locked.';
 revoke execute on function private.withdraw_tasks(uuid) from public;
 
-create function private.cancel_steps(project_id uuid) returns void
-language plpgsql volatile security invoker set search_path = ''
+create function private.cancel_live_tasks(project_id uuid, step_ids uuid[]) returns void
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_held uuid[];
 begin
   v_held := array(
-    select t.id from public.tasks t
-    where t.id in (select l.id from private.live_step_tasks(cancel_steps.project_id) l (id))
-    order by t.id
-    for update skip locked
+    select t.id from public.tasks t where t.project_step_id = any (step_ids) and t.completed_at is null order by t.id for update skip locked
   );
-  update public.project_steps s set status = 'cancelled' where s.project_id = cancel_steps.project_id and s.completed_at is null;
   update public.tasks t set status = 'cancelled' where t.id = any (v_held) and t.completed_at is null;
   insert into private.project_work (project_id)
-  select cancel_steps.project_id where exists (select from private.live_step_tasks(cancel_steps.project_id));
+  select cancel_live_tasks.project_id
+  where exists (select from public.tasks t where t.project_step_id = any (step_ids) and t.completed_at is null);
 end;
 $$;
-comment on function private.cancel_steps(uuid) is 'Cancels what is not over of a project, with its tasks. Called with the project locked.';
+comment on function private.cancel_live_tasks(uuid, uuid[]) is
+  'Cancels the tasks of steps that are over; those that somebody just writes are left to the next exchange. Called with the project locked.';
+revoke execute on function private.cancel_live_tasks(uuid, uuid[]) from public;
+
+create function private.cancel_steps(project_id uuid) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  update public.project_steps s set status = 'cancelled' where s.project_id = cancel_steps.project_id and s.completed_at is null;
+  perform private.cancel_live_tasks(cancel_steps.project_id, array(select s.id from public.project_steps s where s.project_id = cancel_steps.project_id));
+  update public.input_requests r set status = 'cancelled'
+  where r.status = 'pending' and r.task_id is null and r.project_step_id in (select s.id from public.project_steps s where s.project_id = cancel_steps.project_id);
+end;
+$$;
+comment on function private.cancel_steps(uuid) is 'Cancels what is not over of a project, with its tasks and questions. Called with the project locked.';
 revoke execute on function private.cancel_steps(uuid) from public;
+
+create function private.apply_project_status(project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_status text;
+begin
+  select p.status into v_status from public.projects p where p.id = apply_project_status.project_id;
+  case v_status
+    when 'running' then
+      update public.project_steps s set status = 'ready'
+      from private.step_links l
+      where s.project_id = apply_project_status.project_id and s.status = 'pending' and l.project_step_id = s.id and l.unmet = 0;
+      perform private.start_ready_steps(project_id);
+    when 'paused', 'failed' then
+      perform private.withdraw_tasks(project_id);
+    when 'cancelled' then
+      perform private.cancel_steps(project_id);
+    else null;
+  end case;
+  perform private.move_subprojects(project_id, v_status);
+end;
+$$;
+comment on function private.apply_project_status(uuid) is
+  'What follows from the status of a project: its steps start, are held back, or are cancelled, and so are the projects below. Called with the project locked.';
+revoke execute on function private.apply_project_status(uuid) from public;
 
 create function private.follow_project_status() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  case new.status
-    when 'running' then
-      update public.project_steps s set status = 'ready'
-      from private.step_links l
-      where s.project_id = new.id and s.status = 'pending' and l.project_step_id = s.id and l.unmet = 0;
-      perform private.start_ready_steps(new.id);
-    when 'paused', 'failed' then
-      perform private.withdraw_tasks(new.id);
-    when 'cancelled' then
-      perform private.cancel_steps(new.id);
-    else null;
-  end case;
+  perform private.apply_project_status(new.id);
+  if new.project_step_id is not null and new.status in ('completed', 'failed', 'cancelled') then
+    perform private.report_subproject(new);
+  end if;
   return null;
 end;
 $$;
-comment on function private.follow_project_status() is 'After the status of a project changes, by whatever hand: its steps start, are held back, or are cancelled.';
+comment on function private.follow_project_status() is 'After the status of a project changes, by whatever hand: what follows for its steps, for the projects below and for the one above.';
 revoke execute on function private.follow_project_status() from public;
 
-create trigger follow_project_status_of_new after insert on public.projects
+create trigger start_steps_of_new after insert on public.projects
 for each row when (new.status = 'running') execute function private.follow_project_status();
-create trigger follow_project_status after update on public.projects
+create trigger start_steps after update on public.projects
 for each row when (new.status <> old.status) execute function private.follow_project_status();
+
+create function private.cancel_tasks_of_project() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- With an organization or an account go its tasks themselves.
+  if exists (select from public.organizations o where o.slug = old.organization_slug) and exists (select from public.users u where u.id = old.user_id) then
+    perform from public.tasks t where t.id in (select l.id from private.live_step_tasks(old.id) l (id)) order by t.id for update;
+    perform from public.projects p where p.id = old.id for update;
+    -- Nothing follows from their end: the project's own row must not change while it is deleted.
+    delete from private.map_items i where i.project_step_id in (select s.id from public.project_steps s where s.project_id = old.id);
+    update public.project_steps s set task_id = null where s.project_id = old.id and s.completed_at is null and s.task_id is not null;
+    update public.tasks t set status = 'cancelled'
+    where t.id in (select l.id from private.live_step_tasks(old.id) l (id)) and t.completed_at is null;
+  end if;
+  return old;
+end;
+$$;
+comment on function private.cancel_tasks_of_project() is 'Before a project is deleted, itself or with its conversation: its unfinished tasks, which nobody would wait for any more, are cancelled.';
+revoke execute on function private.cancel_tasks_of_project() from public;
+
+create trigger cancel_tasks before delete on public.projects
+for each row execute function private.cancel_tasks_of_project();
 
 -- Functions of members -----------------------------------------------------------------------------------------------
 
@@ -602,6 +676,17 @@ comment on function private.lock_own_project(uuid) is
   'Locks and returns a project that the caller may steer (own, or admin of its organization), after its unfinished tasks; PT404 project_not_found otherwise.';
 revoke execute on function private.lock_own_project(uuid) from public;
 
+create function private.reset_failed_steps(project_id uuid) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  update public.project_steps s set status = 'ready', task_id = null
+  where s.project_id = reset_failed_steps.project_id and s.status = 'failed' and s.on_failure = 'stop';
+end;
+$$;
+comment on function private.reset_failed_steps(uuid) is 'The steps that stopped a project are ready again. Called with the project locked.';
+revoke execute on function private.reset_failed_steps(uuid) from public;
+
 create function private.move_project(project_id uuid, action text, status text, from_status text[]) returns public.projects
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -616,13 +701,17 @@ begin
       detail = format('Project %s is %s and cannot be %s.', v_project.id, v_project.status, action),
       hint = format('Only a project that is %s can be %s.', array_to_string(from_status, ' or '), action);
   end if;
+  if action = 'resumed' and v_project.status = 'failed' and v_project.project_step_id is not null then
+    raise exception using errcode = 'PT409', message = 'illegal_move',
+      detail = format('Project %s carries out a step of project %s, which has failed with it.', v_project.id, v_project.parent_project_id),
+      hint = format('Call retry_project_step with project_step_id %s.', v_project.project_step_id);
+  end if;
   if status = 'running' and v_project.total_steps = 0 then
     raise exception using errcode = 'PT409', message = 'plan_missing',
       detail = format('Project %s has no plan.', v_project.id), hint = 'Write plan_json first: {"steps": [{"id": "…", "agent": "…", "prompt": "…"}]}.';
   end if;
   if action = 'resumed' and v_project.status = 'failed' then
-    update public.project_steps s set status = 'ready', task_id = null
-    where s.project_id = v_project.id and s.status = 'failed' and s.on_failure = 'stop';
+    perform private.reset_failed_steps(v_project.id);
   end if;
   update public.projects p set status = move_project.status where p.id = v_project.id;
   select p.* into v_project from public.projects p where p.id = v_project.id;
@@ -754,7 +843,9 @@ begin
       detail = format('Step "%s" is %s and cannot be skipped.', (v.step).step_id, (v.step).status), hint = 'Only a step that is not over, or that failed, is skipped.';
   end if;
   update public.project_steps s set status = 'skipped' where s.id = (v.step).id;
-  update public.tasks t set status = 'cancelled' where t.project_step_id = (v.step).id and t.completed_at is null;
+  perform private.cancel_live_tasks((v.project).id, array[(v.step).id]);
+  update public.input_requests r set status = 'cancelled' where r.status = 'pending' and r.task_id is null and r.project_step_id = (v.step).id;
+  perform private.move_subprojects((v.project).id, 'cancelled', (v.step).id);
   perform private.advance_project((v.project).id, '{}', array[(v.step).id]);
   return private.go_on_without_failures((v.project).id);
 end;
@@ -775,31 +866,3 @@ revoke execute on function public.start_project(uuid), public.pause_project(uuid
   public.retry_project_step(uuid), public.skip_project_step(uuid) from public, anon, authenticated;
 grant execute on function public.start_project(uuid), public.pause_project(uuid), public.resume_project(uuid), public.cancel_project(uuid),
   public.retry_project_step(uuid), public.skip_project_step(uuid) to authenticated, service_role;
-
--- Results ------------------------------------------------------------------------------------------------------------
-
-create function private.json_or_text(value text) returns jsonb
-language plpgsql immutable set search_path = ''
-as $$
-begin
-  return value::jsonb;
-exception
-  when data_exception then
-    return to_jsonb(value);
-end;
-$$;
-comment on function private.json_or_text(text) is 'A text that is JSON as JSON, any other as a JSON string.';
-revoke execute on function private.json_or_text(text) from public;
-grant execute on function private.json_or_text(text) to service_role;
-
-create function private.step_result(project_step_id uuid) returns jsonb
-language sql stable security definer set search_path = ''
-as $$
-  select private.json_or_text(t.response)
-  from public.project_steps s
-  join public.tasks t on t.id = s.task_id
-  where s.id = step_result.project_step_id and s.status = 'completed';
-$$;
-comment on function private.step_result(uuid) is 'What a completed step gave, as JSON: a response that is JSON is parsed, any other is a JSON string. Null otherwise.';
-revoke execute on function private.step_result(uuid) from public;
-grant execute on function private.step_result(uuid) to service_role;
