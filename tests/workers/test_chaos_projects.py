@@ -22,7 +22,7 @@ from tests.workers.conftest import Row
 
 STEPS = int(os.environ.get("ORCHESTRATOR_CHAOS_STEPS", "500"))
 WIDTH = 50  # How many steps depend on none of each other, at most.
-STEPS_PER_KILL = 8
+STEPS_PER_KILL = 12
 WORKERS = 4
 CONCURRENCY = 6
 LEASE_SECONDS = 1
@@ -35,7 +35,7 @@ def draw_steps(rng: random.Random, agent: str) -> list[Row]:
     steps: list[Row] = []
     while len(steps) < STEPS:
         before = [name for layer in layers[-2:] for name in layer]
-        layer = [f"s{len(steps) + n}" for n in range(min(rng.randint(1, WIDTH), STEPS - len(steps)))]
+        layer = [f"s{len(steps) + n}" for n in range(min(rng.randint(WIDTH // 2, WIDTH), STEPS - len(steps)))]
         for name in layer:
             needs = sorted(rng.sample(before, min(len(before), rng.randint(1, 3))))
             prompt = " ".join([name, *(f"{{{{ steps.{n}.result }}}}" for n in needs)])
@@ -111,7 +111,8 @@ def test_a_project_whose_workers_are_killed_ends_as_an_undisturbed_one(
         fleet.close()
 
     rows = ground.rows(
-        "select s.step_id, s.status, t.response, (select count(*) from public.tasks x where x.project_step_id = s.id) as tasks,"
+        "select s.step_id, s.status, t.response,"
+        " (select count(*) from public.tasks x where x.project_step_id = s.id) as tasks,"
         " (select count(*) from public.runs r where r.task_id = t.id and r.status = 'completed') as completed_runs,"
         " (select count(*) from public.runs r where r.task_id = t.id) as runs"
         " from public.project_steps s join public.tasks t on t.id = s.task_id where s.project_id = %s",
