@@ -9,12 +9,14 @@ from workers.agents.context import ContextAgents
 from workers.agents.external import ExternalAgents
 from workers.agents.providers import Providers
 from workers.agents.status_webhooks import StatusWebhooks
+from workers.agents.transforms import Transforms
 from workers.backend import Backend
 from workers.door import Door
 from workers.handlers import build_handlers
 from workers.job import Handler
 from workers.secrets import Secrets
 from workers.settings import Settings
+from workers.steps import StepPrograms
 from workers.webhooks import Webhooks
 
 
@@ -40,4 +42,5 @@ async def assemble(
             "external": ExternalAgents(door, secrets, database),
         }
     )
-    return {**handlers, "deliver_webhook": Webhooks(door, database).deliver}
+    steps = StepPrograms(await stack.enter_async_context(Transforms()), database)
+    return {**handlers, "deliver_webhook": Webhooks(door, database).deliver, "evaluate_step": steps.evaluate}

@@ -102,13 +102,13 @@ as $$
     -- A key that is null is one that is not there: models that must fill in every key say it so.
     select x.place::integer, case
         when jsonb_typeof(x.step) <> 'object' then x.step
-        when exists (select from jsonb_each(x.step) k where k.value = 'null') then (select jsonb_object_agg(k.key, k.value) filter (where k.value <> 'null') from jsonb_each(x.step) k)
+        when x.step @? '$.* ? (@ == null)' then (select jsonb_object_agg(k.key, k.value) filter (where k.value <> 'null') from jsonb_each(x.step) k)
         else x.step
       end as step
     from jsonb_array_elements(plan -> 'steps') with ordinality as x (step, place)
   ),
   t as materialized (
-    select s.*, case when s.step::text like '%{{%' then array(
+    select s.*, case when concat(s.step ->> 'prompt', s.step ->> 'params', s.step ->> 'over') like '%{{%' then array(
         select e.text from unnest(array[s.step ->> 'prompt', s.step ->> 'params', s.step ->> 'over']) u (source) cross join lateral private.template_expressions(u.source) e (text)
       ) else '{}' end as expressions
     from s
@@ -223,25 +223,22 @@ declare
   v_none varbit;
   v_reached varbit[];  -- per step: the bits of the steps before it
   v_mine varbit;
+  v_problem text;
 begin
   with s as materialized (
     select x.place, x.id, x.refs, case when x.step ? 'dependencies' then array(select distinct d.id from jsonb_array_elements_text(x.step -> 'dependencies') d (id)) else '{}' end as dependencies
     from private.plan_steps(plan) x
   ),
-  e as materialized (
-    select p.place as before, s.place as after from s cross join lateral unnest(s.dependencies) d (id) join s p on p.id = d.id
-  ),
+  d as materialized (select s.place, s.id, x.name from s cross join lateral unnest(s.dependencies) x (name)), -- apart, so that it is hashed
+  e as materialized (select p.place as before, d.place as after from d join s p on p.id = d.name),
   n as (
     select s.id, s.place, coalesce(i.count, 0)::integer as waits, coalesce(o.count, 0)::integer as dependents
     from s
     left join (select after, count(*) from e group by after) i on i.after = s.place
     left join (select before, count(*) from e group by before) o on o.before = s.place
   ),
-  far as materialized (
-    select s.place as referrer, coalesce(p.place, 0) as target
-    from s cross join lateral unnest(s.refs) r (id) left join s p on p.id = r.id
-    where r.id <> all (s.dependencies)
-  ),
+  r as materialized (select s.place, x.name from s cross join lateral unnest(s.refs) x (name) where x.name <> all (s.dependencies)),
+  far as materialized (select r.place as referrer, coalesce(p.place, 0) as target from r left join s p on p.id = r.name),
   targets as materialized (
     select f.target, row_number() over () - 1 as bit from (select distinct far.target from far) f
   )
@@ -249,10 +246,20 @@ begin
     array_agg(n.before order by n.place), coalesce(array_agg(n.place order by n.place) filter (where n.waits = 0), '{}'),
     (select coalesce(array_agg(e.after order by e.before), '{}') from e),
     (select array_agg(far.referrer order by far.referrer, far.target) from far), (select array_agg(far.target order by far.referrer, far.target) from far),
-    array_agg(t.bit::integer order by n.place)
-  into v_ids, v_waits, v_first, v_queue, v_dependents, v_from, v_to, v_bits
+    array_agg(t.bit::integer order by n.place),
+    (
+      select format('step "%s" depends on "%s", which is not in the plan', d.id, left(d.name, 100))
+      from d left join s p on p.id = d.name
+      where p.id is null
+      order by d.place
+      limit 1
+    )
+  into v_ids, v_waits, v_first, v_queue, v_dependents, v_from, v_to, v_bits, v_problem
   from (select n.*, (sum(n.dependents) over (order by n.place) - n.dependents)::integer + 1 as before from n) n
   left join targets t on t.target = n.place;
+  if v_problem is not null then
+    return v_problem;
+  end if;
   v_first := v_first || cardinality(v_dependents) + 1;
   if v_from is not null then
     v_none := repeat('0', (select count(distinct t.place) from unnest(v_to) t (place))::integer)::varbit;
@@ -290,7 +297,7 @@ begin
 end;
 $$;
 comment on function private.plan_graph_problem(jsonb) is
-  'Names up to ten steps that depend on each other in a circle, or on such steps; or a step that names the result of one that is not before it. Null when there is neither. Linear in steps and dependencies (Kahn).';
+  'Names a step that depends on one that is not there; up to ten steps that depend on each other in a circle, or on such steps; or a step that names the result of one that is not before it. Null when there is neither. Linear in steps and dependencies (Kahn).';
 revoke execute on function private.plan_graph_problem(jsonb) from public;
 grant execute on function private.plan_graph_problem(jsonb) to authenticated, service_role;
 
@@ -299,8 +306,9 @@ language plpgsql stable security invoker set search_path = '' set enable_nestloo
 as $$
 declare
   v_steps constant jsonb := plan -> 'steps';
-  v_step jsonb;
-  v_agent text;
+  v_agents text[];
+  v_plans jsonb[];
+  v_plan jsonb;
   v_number integer := case when jsonb_typeof(v_steps) = 'array' then jsonb_array_length(v_steps) else 0 end;
   v_problem text;
 begin
@@ -308,38 +316,28 @@ begin
     raise exception using errcode = '22023', message = 'plan_invalid',
       detail = 'plan_json.steps must be a list of 1 to 10000 steps.', hint = 'Send {"steps": [{"id": "…", "name": "…", "type": "agent", "agent": "…", "prompt": "…", "dependencies": []}]}.';
   end if;
-  select case
-      when s.id is null or s.id !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$' then format('step %s has no id of letters, digits, - and _', s.place)
-      when count(*) over (partition by s.id) > 1 then format('the id "%s" is there twice', s.id)
-      when s.type not in ('agent', 'human_approval', 'human_input', 'subproject', 'transform', 'map') then format('step "%s" has the unknown type "%s"', s.id, left(s.type, 100))
-      when coalesce(jsonb_typeof(s.step -> 'dependencies') <> 'array', false) then format('the dependencies of step "%s" are no list', s.id)
-      else format('step "%s" ', s.id) || private.step_problem(s.type, s.step, s.expressions)
-    end as problem
-  into v_problem
-  from private.plan_steps(plan) s
-  order by problem nulls last
-  limit 1;
-  if v_problem is null then
-    with s as materialized (select x.id, x.step from private.plan_steps(plan) x)
-    select format('step "%s" depends on "%s", which is not in the plan', s.id, left(d.id, 100)) into v_problem
-    from s
-    cross join jsonb_array_elements_text(coalesce(s.step -> 'dependencies', '[]')) d (id)
-    left join s x on x.id = d.id
-    where x.id is null
-    limit 1;
-  end if;
+  select min(x.problem), array_agg(distinct x.agent) filter (where x.agent is not null), array_agg(x.plan) filter (where x.type = 'subproject')
+  into v_problem, v_agents, v_plans
+  from (
+    select s.type, s.step ->> 'agent' as agent, s.step -> 'plan' as plan, case
+        when s.id is null or s.id !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$' then format('step %s has no id of letters, digits, - and _', s.place)
+        when count(*) over (partition by s.id) > 1 then format('the id "%s" is there twice', s.id)
+        when s.type not in ('agent', 'human_approval', 'human_input', 'subproject', 'transform', 'map') then format('step "%s" has the unknown type "%s"', s.id, left(s.type, 100))
+        when coalesce(jsonb_typeof(s.step -> 'dependencies') <> 'array', false) then format('the dependencies of step "%s" are no list', s.id)
+        else format('step "%s" ', s.id) || private.step_problem(s.type, s.step, s.expressions)
+      end as problem
+    from private.plan_steps(plan) s
+  ) x;
   v_problem := coalesce(v_problem, private.plan_graph_problem(plan));
-  if v_problem is null and level >= 5 and exists (select from private.plan_steps(plan) s where s.type = 'subproject') then
+  if v_problem is null and level >= 5 and v_plans is not null then
     v_problem := 'subprojects are nested more than 5 deep';
   end if;
   if v_problem is not null then
     raise exception using errcode = '22023', message = 'plan_invalid', detail = 'In plan_json, ' || v_problem || '.', hint = 'Correct the plan and send it again.';
   end if;
-  for v_agent in select distinct s.step ->> 'agent' from private.plan_steps(plan) s where s.step ? 'agent' loop
-    perform private.usable_agent(v_agent, check_plan.organization_slug, check_plan.user_id);
-  end loop;
-  for v_step in select s.step from private.plan_steps(plan) s where s.type = 'subproject' loop
-    v_number := v_number + private.check_plan(v_step -> 'plan', organization_slug, user_id, level + 1);
+  perform private.usable_agent(a.slug, check_plan.organization_slug, check_plan.user_id) from unnest(v_agents) a (slug);
+  foreach v_plan in array coalesce(v_plans, '{}') loop
+    v_number := v_number + private.check_plan(v_plan, organization_slug, user_id, level + 1);
   end loop;
   if v_number > 10000 then
     raise exception using errcode = '22023', message = 'plan_invalid',

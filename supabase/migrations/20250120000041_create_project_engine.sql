@@ -4,6 +4,8 @@
 -- it held leaves a note in private.project_work, which the next exchange of any worker, or the reaper, takes up. So no two of
 -- them can wait for each other, and a step starts exactly once.
 -- Lock order: tasks by id, then the project, then its steps; a project before those below it.
+-- The planner cannot know how large a plan is: its functions switch off what is good for few rows only, also for the foreign keys
+-- that are checked within them (their plans are kept by the session).
 -- Over 400 lines, because steps, what follows a task, and what people do to a project are one state machine.
 
 -- Tables -------------------------------------------------------------------------------------------------------------
@@ -71,7 +73,7 @@ grant select on private.project_work to service_role;
 -- From plan to steps -------------------------------------------------------------------------------------------------
 
 create function private.write_steps() returns trigger
-language plpgsql volatile security definer set search_path = '' set enable_nestloop = off
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 begin
   if tg_op = 'UPDATE' then
@@ -84,28 +86,27 @@ begin
   if new.plan_json is null then
     return null;
   end if;
-  insert into public.project_steps (
-    project_id, step_id, step_index, step_type, step_name, agent_slug, agent_name, prompt, params, dependencies, condition, on_failure, settings
-  )
-  select new.id, s.id, s.place - 1, s.type, coalesce(s.step ->> 'name', s.id), s.step ->> 'agent', a.name, s.step ->> 'prompt',
-    coalesce(s.step -> 'params', '{}'), array(select distinct d.id from jsonb_array_elements_text(coalesce(s.step -> 'dependencies', '[]')) d (id) order by d.id),
-    s.step ->> 'condition', coalesce(s.step ->> 'on_failure', 'stop'),
-    s.step - array['id', 'name', 'type', 'agent', 'prompt', 'params', 'dependencies', 'condition', 'on_failure']
-  from private.plan_steps(new.plan_json) s
-  left join public.agents a on a.slug = s.step ->> 'agent';
-  insert into private.step_links (project_step_id, unmet, dependents, refs)
   with s as materialized (
-    select x.id, x.step_id, x.dependencies, y.refs
-    from public.project_steps x
-    join private.plan_steps(new.plan_json) y on y.id = x.step_id
-    where x.project_id = new.id
+    select gen_random_uuid() as key, x.*, array(select distinct d.id from jsonb_array_elements_text(coalesce(x.step -> 'dependencies', '[]')) d (id) order by d.id) as dependencies
+    from private.plan_steps(new.plan_json) x
   ),
-  e as materialized (
-    select before.id as before, s.id as after from s cross join lateral unnest(s.dependencies) d (name) join s before on before.step_id = d.name
+  d as materialized (select s.key, x.name from s cross join lateral unnest(s.dependencies) x (name)), -- apart, so that it is hashed
+  dependents as materialized (select before.key, array_agg(d.key) as keys from d join s before on before.id = d.name group by before.key),
+  steps as (
+    insert into public.project_steps (
+      id, project_id, step_id, step_index, step_type, step_name, agent_slug, agent_name, prompt, params, dependencies, condition, on_failure, settings
+    )
+    select s.key, new.id, s.id, s.place - 1, s.type, coalesce(s.step ->> 'name', s.id), s.step ->> 'agent', a.name, s.step ->> 'prompt',
+      coalesce(s.step -> 'params', '{}'), s.dependencies, s.step ->> 'condition', coalesce(s.step ->> 'on_failure', 'stop'),
+      s.step - array['id', 'name', 'type', 'agent', 'prompt', 'params', 'dependencies', 'condition', 'on_failure']
+    from s
+    left join public.agents a on a.slug = s.step ->> 'agent'
+    order by s.place
   )
-  select s.id, cardinality(s.dependencies), coalesce(o.ids, '{}'), s.refs
+  insert into private.step_links (project_step_id, unmet, dependents, refs)
+  select s.key, cardinality(s.dependencies), coalesce(o.keys, '{}'), s.refs
   from s
-  left join (select e.before, array_agg(e.after) as ids from e group by e.before) o on o.before = s.id;
+  left join dependents o on o.key = s.key;
   return null;
 end;
 $$;
@@ -121,7 +122,7 @@ for each row when (new.plan_json is distinct from old.plan_json) execute functio
 -- What follows from the state of steps -------------------------------------------------------------------------------
 
 create function private.count_project_steps() returns trigger
-language plpgsql volatile security definer set search_path = '' set enable_nestloop = off
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_counts record;
@@ -230,7 +231,7 @@ comment on function private.step_error(uuid, text, text) is 'error_details of a 
 revoke execute on function private.step_error(uuid, text, text) from public;
 
 create function private.start_steps(project_id uuid, ids uuid[]) returns uuid[]
-language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_project public.projects;

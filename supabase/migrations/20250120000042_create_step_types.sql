@@ -183,7 +183,10 @@ begin
     when 'object' then
       return (select coalesce(jsonb_object_agg(e.key, private.render_json(e.value, steps, item, place)), '{}') from jsonb_each(value) e);
     when 'array' then
-      return (select coalesce(jsonb_agg(private.render_json(e.value, steps, item, place) order by e.place), '[]') from jsonb_array_elements(value) with ordinality e (value, place));
+      return (
+        select coalesce(jsonb_agg(private.render_json(e.element, steps, item, render_json.place) order by e.ordinal), '[]')
+        from jsonb_array_elements(value) with ordinality e (element, ordinal)
+      );
     when 'string' then
       if value #>> '{}' ~ '^\{\{[^{}]*\}\}$' then
         -- A text that is one template keeps the type of what that gives.
@@ -247,7 +250,7 @@ revoke execute on function private.fail_step(uuid, text, text) from public;
 -- agent --------------------------------------------------------------------------------------------------------------
 
 create function private.hold_agents(project public.projects, ids uuid[]) returns text[]
-language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_slugs text[];
@@ -280,7 +283,7 @@ comment on function private.hold_agents(public.projects, uuid[]) is
 revoke execute on function private.hold_agents(public.projects, uuid[]) from public;
 
 create function private.start_agent_steps(project public.projects, ids uuid[]) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_uuid_head constant text := private.uuid_head();
@@ -324,7 +327,7 @@ revoke execute on function private.start_agent_steps(public.projects, uuid[]) fr
 -- transform, and conditions of every type ----------------------------------------------------------------------------
 
 create function private.start_evaluations(project public.projects, ids uuid[]) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_uuid_head constant text := private.uuid_head();
@@ -353,7 +356,7 @@ comment on function private.start_evaluations(public.projects, uuid[]) is
 revoke execute on function private.start_evaluations(public.projects, uuid[]) from public;
 
 create function private.end_checks(task_ids uuid[], step_ids uuid[]) returns uuid[]
-language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_held uuid[];
@@ -445,7 +448,7 @@ comment on function private.map_list(uuid, text) is 'What a map goes over. PT413
 revoke execute on function private.map_list(uuid, text) from public;
 
 create function private.start_map(project public.projects, step public.project_steps) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_uuid_head constant text := private.uuid_head();
@@ -528,7 +531,7 @@ comment on function private.start_maps(public.projects, uuid[]) is 'Starts ready
 revoke execute on function private.start_maps(public.projects, uuid[]) from public;
 
 create function private.end_maps(ids uuid[]) returns void
-language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 begin
   update public.project_steps s

@@ -97,7 +97,7 @@ def test_a_task_that_is_tried_again_belongs_to_the_same_step(tenant: Tenant, wor
     assert worker.fail(worker.claim_one(tenant), retryable=True, retry_after=0) == "ok"
     assert project.states() == {"a": "ready"}
     tenant.world.admin.execute("update public.tasks set scheduled_at = now() where organization_slug = %s", tenant.slug)
-    assert worker.report("release_tasks", {k: v for k, v in claim_item(worker, tenant).items()}) == ["ok"]
+    assert worker.report("release_tasks", claim_item(worker, tenant)) == ["ok"]
     assert project.states() == {"a": "ready"}
     finish(worker, worker.claim_one(tenant))
     assert (project.states(), len(project.tasks("a"))) == ({"a": "completed"}, 1)
@@ -243,7 +243,8 @@ def test_pause_withdraws_what_waits_and_lets_what_runs_end(tenant: Tenant, worke
     assert project.do("pause")["status"] == "paused", "said again"
     assert worker.claim(tenant, 10) == []
     finish(worker, lease)
-    assert sorted(project.states().values()) == ["completed", "pending", *["ready"] * (3 if lease["task"]["prompt"] == "a" else 1)] or True
+    assert project.states()[lease["task"]["prompt"]] == "completed"
+    assert "in_progress" not in project.states().values()
     assert worker.claim(tenant, 10) == []
     assert project.do("resume")["status"] == "running"
     play(worker, project)
@@ -263,7 +264,7 @@ def test_a_project_whose_last_step_ends_while_it_is_paused_is_completed(tenant: 
 def test_cancel_takes_everything_along(tenant: Tenant, worker: Worker, world: World) -> None:
     steps = [*diamond(tenant), {"id": "q", "type": "human_input", "prompt": "Which?"}, agent_step(tenant, "x")]
     project = started(tenant, steps)
-    leases = {k: v for k, v in claim_all(worker, tenant).items()}
+    leases = claim_all(worker, tenant)
     finish(worker, leases["a"])
     assert project.do("cancel")["status"] == "cancelled"
     assert project.states() == {"a": "completed"} | dict.fromkeys("bcdqx", "cancelled")
@@ -281,7 +282,7 @@ def test_cancel_takes_everything_along(tenant: Tenant, worker: Worker, world: Wo
 def test_what_is_finished_is_not_moved(tenant: Tenant, worker: Worker) -> None:
     project = started(tenant, [agent_step(tenant, "a")])
     with refused("PT409", "illegal_move"):
-        project.do("resume") if False else project.do_step("retry", "a")
+        project.do_step("retry", "a")
     play(worker, project)
     for action in ("pause", "resume", "cancel", "start"):
         with refused("PT409", "illegal_move") as refusal:
