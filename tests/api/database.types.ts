@@ -4739,6 +4739,8 @@ export type Database = {
         };
       };
       pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      project_diagram: { Args: { project_id: string }; Returns: string };
+      project_overview: { Args: { after_index?: number; page_size?: number; project_id: string }; Returns: Json };
       project_step_result: { Args: { project_step_id: string }; Returns: Json };
       publish_agent: {
         Args: { agent_slug: string; marketplace_name?: string; organization_slug?: string };
