@@ -47,8 +47,7 @@ begin
       where p.project_step_id = v_step.id
     )
     when v_step.step_type in ('human_approval', 'human_input') then (
-      select case r.status when 'answered' then r.response else '{"approved": true, "expired": true}' end
-      from public.input_requests r
+      select private.answer_result(v_step, r) from public.input_requests r
       where r.project_step_id = v_step.id and r.task_id is null and r.status in ('answered', 'expired')
       order by r.requested_at desc, r.id desc
       limit 1
@@ -58,7 +57,7 @@ begin
 end;
 $$;
 comment on function private.step_result(uuid) is
-  'What a completed step gave, as JSON; null otherwise. A response that is JSON is parsed, other text is a JSON string. human_approval, human_input: the answer ({"approved": true, "expired": true} when its expiry approved); map: the list of results in order; subproject: {id: result} of the steps on which no other depends.';
+  'What a completed step gave, as JSON; null otherwise. A response that is JSON is parsed, other text is a JSON string. human_input: the answer; human_approval: see private.answer_result; map: the list of results in order; subproject: {id: result} of the steps on which no other depends.';
 revoke execute on function private.step_result(uuid) from public;
 grant execute on function private.step_result(uuid) to service_role;
 
@@ -428,24 +427,24 @@ grant execute on function public.read_step_input(uuid, uuid) to service_role;
 
 -- map ----------------------------------------------------------------------------------------------------------------
 
-create function private.map_list(project_id uuid, over text) returns jsonb
+create function private.named_value(project_id uuid, source text) returns jsonb
 language plpgsql stable security invoker set search_path = ''
 as $$
 declare
-  v_expression constant text := coalesce((select e.text from private.template_expressions(over) e (text)), 'steps.' || over || '.result');
+  v_expression constant text := coalesce((select e.text from private.template_expressions(source) e (text)), 'steps.' || source || '.result');
   v_value jsonb;
 begin
   v_value := private.template_value(v_expression, private.results_of(project_id, array[split_part(v_expression, '.', 2)], 4000000), null, null);
-  -- A list of over 100000 bytes is not put into a prompt, and may be gone over all the same.
+  -- What is over 100000 bytes is not put into a prompt; here it is taken all the same.
   if v_value ? '$ref' then
     v_value := (select private.step_result(s.id) #> (string_to_array(v_expression, '.'))[4:] from public.project_steps s
-      where s.project_id = map_list.project_id and s.step_id = split_part(v_expression, '.', 2) and (s.result ->> 'bytes')::bigint <= 4000000);
+      where s.project_id = named_value.project_id and s.step_id = split_part(v_expression, '.', 2) and (s.result ->> 'bytes')::bigint <= 4000000);
   end if;
   return v_value;
 end;
 $$;
-comment on function private.map_list(uuid, text) is 'What a map goes over. PT413 result_too_large.';
-revoke execute on function private.map_list(uuid, text) from public;
+comment on function private.named_value(uuid, text) is 'What the id of a step, or one template, stands for: what a map goes over, what an approval shows. PT413 result_too_large.';
+revoke execute on function private.named_value(uuid, text) from public;
 
 create function private.start_map(project public.projects, step public.project_steps) returns void
 language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
@@ -458,7 +457,7 @@ declare
   v_bad record;
 begin
   begin
-    v_list := private.map_list(project.id, step.settings ->> 'over');
+    v_list := private.named_value(project.id, step.settings ->> 'over');
   exception
     when sqlstate 'PT413' then
       v_list := null;
