@@ -61,12 +61,12 @@ class Project:
 
     def do(self, action: str) -> Row:
         """Start, pause, resume or cancel the project."""
-        row: Row = self.session.row(f"select * from public.{action}_project(project_id => %s)", self.id)  # noqa: S608
+        row: Row = self.session.row(f"select * from public.{action}_project(project_id => %s)", self.id)
         return row
 
     def do_step(self, action: str, name: str) -> Row:
         """Retry or skip a step."""
-        query = f"select * from public.{action}_project_step(project_step_id => %s)"  # noqa: S608
+        query = f"select * from public.{action}_project_step(project_step_id => %s)"
         return self.session.row(query, self.steps()[name]["id"])
 
     def question(self, name: str) -> Row:
@@ -104,7 +104,12 @@ def started(tenant: Tenant, steps: Iterable[Step], user: Session | None = None, 
 def claim_all(worker: Worker, tenant: Tenant) -> dict[str, Row]:
     """Claim what waits; the leases by the step they belong to (of a map, by step and place)."""
     leases = worker.claim(tenant, 1000)
-    return {":".join(str(lease["task"]["metadata"][k]) for k in ("step_id", "index") if k in lease["task"]["metadata"]): lease for lease in leases}
+    return {
+        ":".join(
+            str(lease["task"]["metadata"][k]) for k in ("step_id", "index") if k in lease["task"]["metadata"]
+        ): lease
+        for lease in leases
+    }
 
 
 def finish(worker: Worker, lease: Row, result: Any = "done.") -> None:

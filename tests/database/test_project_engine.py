@@ -51,7 +51,12 @@ def test_a_steps_task_is_the_projects_users(tenant: Tenant, worker: Worker) -> N
     step = agent_step(tenant, "a", params={"tone": "dry"}, timeout_seconds=60, max_attempts=2)
     project = started(tenant, [step], user)
     (task,) = project.tasks("a")
-    assert (task["method"], task["agent_slug"], task["agent_name"], task["prompt"]) == ("converse", tenant.agent, "Writer", "a")
+    assert (task["method"], task["agent_slug"], task["agent_name"], task["prompt"]) == (
+        "converse",
+        tenant.agent,
+        "Writer",
+        "a",
+    )
     assert (task["params"], task["timeout_seconds"], task["max_attempts"]) == ({"tone": "dry"}, 60, 2)
     assert (str(task["user_id"]), task["agent_conversation_id"]) == (user.id, None)
     assert task["metadata"] == {"project_id": project.id, "step_id": "a"}
@@ -67,7 +72,11 @@ def test_an_exchange_that_reports_a_step_brings_the_next(tenant: Tenant, worker:
     lease = worker.claim_one(tenant)
     for n in range(1, 4):
         answer = worker.exchange(
-            report={"completed": [{"task_id": lease["task"]["id"], "attempt": 1, "lease_token": lease["lease_token"], "response": ""}]},
+            report={
+                "completed": [
+                    {"task_id": lease["task"]["id"], "attempt": 1, "lease_token": lease["lease_token"], "response": ""}
+                ]
+            },
             max_tasks=5,
             organizations=[tenant.slug],
         )
@@ -79,12 +88,18 @@ def test_an_exchange_that_reports_a_step_brings_the_next(tenant: Tenant, worker:
 
 def test_a_thousand_steps_fan_out_and_in(tenant: Tenant, worker: Worker) -> None:
     middle = [f"m{n}" for n in range(1000)]
-    steps = [agent_step(tenant, "first"), *(agent_step(tenant, m, "first") for m in middle), agent_step(tenant, "last", *middle)]
+    steps = [
+        agent_step(tenant, "first"),
+        *(agent_step(tenant, m, "first") for m in middle),
+        agent_step(tenant, "last", *middle),
+    ]
     project = started(tenant, steps)
     finish(worker, worker.claim_one(tenant))
     leases = worker.claim(tenant, 1000)
     assert len(leases) == 1000
-    items = [{"task_id": x["task"]["id"], "attempt": 1, "lease_token": x["lease_token"], "response": "x"} for x in leases]
+    items = [
+        {"task_id": x["task"]["id"], "attempt": 1, "lease_token": x["lease_token"], "response": "x"} for x in leases
+    ]
     assert set(worker.report("complete_tasks", *items[:-1])) == {"ok"}
     assert (project.states()["last"], project.read()["finished_steps"]) == ("pending", 1000)
     assert worker.report("complete_tasks", items[-1]) == ["ok"]
@@ -133,9 +148,22 @@ def test_a_failed_step_stops_the_project_and_what_runs_beside_it_ends(tenant: Te
     row = project.read()
     task = str(project.steps()["b"]["task_id"])
     assert (row["status"], row["failed_steps"]) == ("failed", 1)
-    assert row["error_details"] == {"step_id": "b", "task_id": task, "error_code": "provider_refused", "error_message": "No."}
+    assert row["error_details"] == {
+        "step_id": "b",
+        "task_id": task,
+        "error_code": "provider_refused",
+        "error_message": "No.",
+    }
     finish(worker, leases["c"])
-    assert project.states() == {"a": "completed", "b": "failed", "c": "completed", "d": "pending", "e": "ready", "x": "in_progress", "y": "in_progress"}
+    assert project.states() == {
+        "a": "completed",
+        "b": "failed",
+        "c": "completed",
+        "d": "pending",
+        "e": "ready",
+        "x": "in_progress",
+        "y": "in_progress",
+    }
     assert worker.claim(tenant, 10) == []
 
 
@@ -146,7 +174,11 @@ def test_what_waits_in_the_queue_is_withdrawn_when_a_step_fails(tenant: Tenant, 
     assert sorted(states.values()) == ["failed", "ready"]
     (withdrawn,) = [name for name, status in states.items() if status == "ready"]
     (task,) = project.tasks(withdrawn)
-    assert (task["status"], task["error_code"], project.steps()[withdrawn]["task_id"]) == ("cancelled", "withdrawn", None)
+    assert (task["status"], task["error_code"], project.steps()[withdrawn]["task_id"]) == (
+        "cancelled",
+        "withdrawn",
+        None,
+    )
     assert worker.claim(tenant) == []
 
 
@@ -176,7 +208,11 @@ def test_a_step_that_may_fail_does_not_stop_the_others(tenant: Tenant, worker: W
 
 
 def test_what_was_passed_over_is_not_retried_while_the_project_runs(tenant: Tenant, worker: Worker) -> None:
-    steps = [agent_step(tenant, "a", on_failure="continue"), agent_step(tenant, "b", "a"), agent_step(tenant, "c", on_failure="continue")]
+    steps = [
+        agent_step(tenant, "a", on_failure="continue"),
+        agent_step(tenant, "b", "a"),
+        agent_step(tenant, "c", on_failure="continue"),
+    ]
     project = started(tenant, steps)
     leases = claim_all(worker, tenant)
     worker.fail(leases["a"])
@@ -190,7 +226,11 @@ def test_what_was_passed_over_is_not_retried_while_the_project_runs(tenant: Tena
 
 def test_an_agent_that_is_gone_fails_its_step(tenant: Tenant, worker: Worker) -> None:
     gone, asleep = tenant.add_agent(), tenant.add_agent()
-    steps = [agent_step(tenant, "a"), agent_step(tenant, "b", "a", agent=gone, on_failure="continue"), agent_step(tenant, "c", "b", agent=asleep)]
+    steps = [
+        agent_step(tenant, "a"),
+        agent_step(tenant, "b", "a", agent=gone, on_failure="continue"),
+        agent_step(tenant, "c", "b", agent=asleep),
+    ]
     project = started(tenant, steps)
     tenant.world.admin.execute("delete from public.agents where slug = %s", gone)
     tenant.world.admin.update("agents", {"slug": asleep}, status="inactive")
@@ -227,7 +267,9 @@ def test_dead_letters_of_steps_are_not_redriven(tenant: Tenant, worker: Worker) 
 def test_a_worker_that_is_lost_too_often_fails_the_step(tenant: Tenant, worker: Worker) -> None:
     project = started(tenant, [agent_step(tenant, "a", max_attempts=1)])
     lease = worker.claim_one(tenant)
-    tenant.world.admin.execute("update public.tasks set lease_expires_at = now() - interval '1 second' where id = %s", lease["task"]["id"])
+    tenant.world.admin.execute(
+        "update public.tasks set lease_expires_at = now() - interval '1 second' where id = %s", lease["task"]["id"]
+    )
     tenant.world.service.value("select private.reap_late_tasks()")
     assert project.read()["error_details"]["error_code"] == "worker_lost"
     assert project.states() == {"a": "failed"}
@@ -302,7 +344,9 @@ def test_a_project_without_a_plan_does_not_start(tenant: Tenant) -> None:
 @pytest.mark.parametrize("state", ["pending", "ready", "in_progress", "failed"])
 def test_a_step_is_skipped_and_its_dependents_go_on(tenant: Tenant, worker: Worker, state: str) -> None:
     a, b, c, d = diamond(tenant)
-    project = started(tenant, [a, b, c, d | {"prompt": "[{{ steps.b.result }}]", "params": {"b": "{{ steps.b.result }}"}}])
+    project = started(
+        tenant, [a, b, c, d | {"prompt": "[{{ steps.b.result }}]", "params": {"b": "{{ steps.b.result }}"}}]
+    )
     if state == "pending":
         project.do_step("skip", "b")
         assert play(worker, project) == [["a"], ["c"], ["d"]]
@@ -365,9 +409,17 @@ def test_a_plan_is_written_anew_until_it_starts(tenant: Tenant, worker: Worker) 
         assert user.update("projects", {"id": project.id}, plan_json=plan) == 1
     assert user.update("projects", {"id": project.id}, plan_json=plan) == 1, "the same again is no new version"
     assert (project.read()["plan_version"], list(project.states()), project.read()["total_steps"]) == (3, ["v3"], 1)
-    kept = user.rows("select version, plan_json from public.project_plan_versions where project_id = %s order by version", project.id)
-    assert [(k["version"], [s["id"] for s in k["plan_json"]["steps"]]) for k in kept] == [(1, ["a", "b", "c", "d"]), (2, ["v2"])]
-    assert tenant.world.tenant().owner.rows("select from public.project_plan_versions where project_id = %s", project.id) == []
+    kept = user.rows(
+        "select version, plan_json from public.project_plan_versions where project_id = %s order by version", project.id
+    )
+    assert [(k["version"], [s["id"] for s in k["plan_json"]["steps"]]) for k in kept] == [
+        (1, ["a", "b", "c", "d"]),
+        (2, ["v2"]),
+    ]
+    assert (
+        tenant.world.tenant().owner.rows("select from public.project_plan_versions where project_id = %s", project.id)
+        == []
+    )
     project.do("start")
     for _ in range(2):
         with refused("PT409", "plan_has_started"):
@@ -449,4 +501,10 @@ def test_nothing_dangles_when_the_project_the_user_or_the_organization_goes(worl
             assert project.status == "failed"
         else:
             assert world.admin.rows("select from public.project_steps where project_id = %s", project.id) == []
-            assert world.admin.rows("select from public.input_requests where project_step_id is not null and organization_slug = %s", tenant.slug) == []
+            assert (
+                world.admin.rows(
+                    "select from public.input_requests where project_step_id is not null and organization_slug = %s",
+                    tenant.slug,
+                )
+                == []
+            )

@@ -28,8 +28,16 @@ LARGE = "x" * 100_001
 
 def test_templates_use_results_of_steps_before(tenant: Tenant, worker: Worker) -> None:
     prompt = "A said {{ steps.a.result }}, b said {{steps.b.result.words.1}} and {{ steps.b.result }}; {{ steps.b.result.none }}."
-    params = {"all": "{{ steps.b.result }}", "n": ["{{ steps.b.result.n }}", "n={{ steps.b.result.n }}", 5], "no": "{{ steps.a.result.x }}"}
-    steps = [agent_step(tenant, "a"), agent_step(tenant, "b", "a"), agent_step(tenant, "c", "b", prompt=prompt, params=params)]
+    params = {
+        "all": "{{ steps.b.result }}",
+        "n": ["{{ steps.b.result.n }}", "n={{ steps.b.result.n }}", 5],
+        "no": "{{ steps.a.result.x }}",
+    }
+    steps = [
+        agent_step(tenant, "a"),
+        agent_step(tenant, "b", "a"),
+        agent_step(tenant, "c", "b", prompt=prompt, params=params),
+    ]
     project = started(tenant, steps)
     said = {"words": ["sand", "{{ steps.a.result }}"], "n": 7}
     play(worker, project, {"a": "hello", "b": said})
@@ -59,7 +67,12 @@ def test_templates_use_results_of_steps_before(tenant: Tenant, worker: Worker) -
 @pytest.mark.parametrize("key", ["prompt", "params"])
 def test_a_template_names_only_what_is_before_it(tenant: Tenant, expression: str, why: str, key: str) -> None:
     text = f"Say {{{{ {expression} }}}}."
-    steps = [agent_step(tenant, "a"), agent_step(tenant, "b", "a"), agent_step(tenant, "c", "a"), agent_step(tenant, "d", "c")]
+    steps = [
+        agent_step(tenant, "a"),
+        agent_step(tenant, "b", "a"),
+        agent_step(tenant, "c", "a"),
+        agent_step(tenant, "d", "c"),
+    ]
     steps[2][key] = text if key == "prompt" else {"deep": [text]}
     with refused("22023", "plan_invalid") as refusal:
         new_project(tenant, steps)
@@ -67,10 +80,16 @@ def test_a_template_names_only_what_is_before_it(tenant: Tenant, expression: str
     assert why in refusal.detail
 
 
-@pytest.mark.parametrize("program", [".steps.b.result", '.steps["b"].result', '.steps."b".result', '1 + .steps.["b"].result.x'])
+@pytest.mark.parametrize(
+    "program", [".steps.b.result", '.steps["b"].result', '.steps."b".result', '1 + .steps.["b"].result.x']
+)
 @pytest.mark.parametrize("key", ["condition", "transform"])
 def test_a_program_names_only_what_is_before_it(tenant: Tenant, program: str, key: str) -> None:
-    steps: list[Row] = [agent_step(tenant, "a"), agent_step(tenant, "b"), {"id": "c", "type": "transform", "transform": ".", "dependencies": ["a"]}]
+    steps: list[Row] = [
+        agent_step(tenant, "a"),
+        agent_step(tenant, "b"),
+        {"id": "c", "type": "transform", "transform": ".", "dependencies": ["a"]},
+    ]
     with refused("22023", "plan_invalid") as refusal:
         new_project(tenant, [*steps[:2], steps[2] | {key: program}])
     assert 'step "c" names the result of step "b"' in refusal.detail
@@ -89,12 +108,21 @@ def test_steps_far_before_may_be_named_in_a_plan_of_ten_thousand(tenant: Tenant)
 
 
 def test_what_is_too_large_is_referred_to(tenant: Tenant, worker: Worker) -> None:
-    later = agent_step(tenant, "b", "a", prompt="Read: {{ steps.a.result }}", params={"a": "{{ steps.a.result }}", "part": "{{ steps.a.result.short }}"})
+    later = agent_step(
+        tenant,
+        "b",
+        "a",
+        prompt="Read: {{ steps.a.result }}",
+        params={"a": "{{ steps.a.result }}", "part": "{{ steps.a.result.short }}"},
+    )
     project = started(tenant, [agent_step(tenant, "a"), later])
     play(worker, project, {"a": {"long": LARGE, "short": "s"}})
     first, (task,) = project.tasks("a")[0], project.tasks("b")
     size = project.steps()["a"]["result"]["bytes"]
-    assert task["prompt"] == f'Read: [The result of step "a" has {size} bytes, too many to stand here; it is kept in task {first["id"]}.]'
+    assert (
+        task["prompt"]
+        == f'Read: [The result of step "a" has {size} bytes, too many to stand here; it is kept in task {first["id"]}.]'
+    )
     assert task["params"] == {"a": {"$ref": {"step_id": "a", "task_id": str(first["id"]), "bytes": size}}, "part": "s"}
 
 
@@ -108,14 +136,26 @@ def test_too_much_for_one_prompt_fails_the_step(tenant: Tenant, worker: Worker) 
 
 
 def test_nothing_left_of_a_prompt_fails_the_step(tenant: Tenant, worker: Worker) -> None:
-    project = started(tenant, [agent_step(tenant, "a"), agent_step(tenant, "b", "a", prompt="{{ steps.a.result.none }}")])
+    project = started(
+        tenant, [agent_step(tenant, "a"), agent_step(tenant, "b", "a", prompt="{{ steps.a.result.none }}")]
+    )
     play(worker, project, {"a": {}})
     assert project.read()["error_details"]["error_code"] == "prompt_empty"
 
 
-@pytest.mark.parametrize("text", ["[" * 100 + "]" * 100, "1e400", "[" * 20_000, "{", "", "nul"], ids=["deep", "huge", "abyss", "broken", "empty", "word"])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100 + "]" * 100, "1e400", "[" * 20_000, "{", "", "nul"],
+    ids=["deep", "huge", "abyss", "broken", "empty", "word"],
+)
 def test_a_response_that_is_no_plain_json_is_a_text(tenant: Tenant, worker: Worker, text: str) -> None:
-    project = started(tenant, [agent_step(tenant, "a"), agent_step(tenant, "b", "a", prompt="[{{ steps.a.result }}]", params={"p": "{{ steps.a.result }}"})])
+    project = started(
+        tenant,
+        [
+            agent_step(tenant, "a"),
+            agent_step(tenant, "b", "a", prompt="[{{ steps.a.result }}]", params={"p": "{{ steps.a.result }}"}),
+        ],
+    )
     play(worker, project, {"a": text})
     assert (project.status, project.result("a")) == ("completed", text)
     assert project.tasks("b")[0]["params"] == {"p": text}
@@ -125,7 +165,14 @@ def test_a_response_that_is_no_plain_json_is_a_text(tenant: Tenant, worker: Work
 
 
 def over(tenant: Tenant, **more: Any) -> list[Row]:
-    item = {"id": "m", "type": "map", "agent": tenant.agent, "over": "list", "prompt": "{{ index }}: {{ item }}", "dependencies": ["list"]}
+    item = {
+        "id": "m",
+        "type": "map",
+        "agent": tenant.agent,
+        "over": "list",
+        "prompt": "{{ index }}: {{ item }}",
+        "dependencies": ["list"],
+    }
     return [agent_step(tenant, "list"), item | more, agent_step(tenant, "end", "m", prompt="{{ steps.m.result }}")]
 
 
@@ -158,7 +205,12 @@ def test_a_map_over_nothing_is_done_at_once(tenant: Tenant, worker: Worker) -> N
 
 @pytest.mark.parametrize(
     ("result", "code"),
-    [("text", "map_not_a_list"), ({"a": 1}, "map_not_a_list"), (None, "map_not_a_list"), (list(range(1001)), "map_too_long")],
+    [
+        ("text", "map_not_a_list"),
+        ({"a": 1}, "map_not_a_list"),
+        (None, "map_not_a_list"),
+        (list(range(1001)), "map_too_long"),
+    ],
     ids=["text", "object", "null", "long"],
 )
 def test_a_map_needs_a_list_that_is_not_too_long(tenant: Tenant, worker: Worker, result: Any, code: str) -> None:
@@ -173,12 +225,16 @@ def test_a_map_goes_over_a_thousand_elements_of_a_part_of_a_large_result(tenant:
     finish(worker, worker.claim_one(tenant), {"parts": ["z" * 200] * 1000})
     leases = worker.claim(tenant, 1000)
     assert len(leases) == 1000
-    items = [{"task_id": x["task"]["id"], "attempt": 1, "lease_token": x["lease_token"], "response": "1"} for x in leases]
+    items = [
+        {"task_id": x["task"]["id"], "attempt": 1, "lease_token": x["lease_token"], "response": "1"} for x in leases
+    ]
     assert set(worker.report("complete_tasks", *items)) == {"ok"}
     assert project.result("m") == [1] * 1000
 
 
-def test_an_element_that_fails_fails_its_map_and_a_retry_does_only_what_is_missing(tenant: Tenant, worker: Worker) -> None:
+def test_an_element_that_fails_fails_its_map_and_a_retry_does_only_what_is_missing(
+    tenant: Tenant, worker: Worker
+) -> None:
     project = started(tenant, over(tenant))
     finish(worker, worker.claim_one(tenant), list("abcd"))
     leases = {lease["task"]["prompt"][3]: lease for lease in worker.claim(tenant, 3)}
@@ -230,7 +286,13 @@ def test_a_map_all_of_which_was_withdrawn_is_ready_again(tenant: Tenant, worker:
 
 
 def below(tenant: Tenant, *steps: Row, **more: Any) -> Row:
-    return {"id": "sub", "type": "subproject", "name": "Below", "plan": {"steps": list(steps)}, "dependencies": ["a"]} | more
+    return {
+        "id": "sub",
+        "type": "subproject",
+        "name": "Below",
+        "plan": {"steps": list(steps)},
+        "dependencies": ["a"],
+    } | more
 
 
 def test_a_subproject_carries_out_a_step(tenant: Tenant, worker: Worker) -> None:
@@ -241,8 +303,16 @@ def test_a_subproject_carries_out_a_step(tenant: Tenant, worker: Worker) -> None
     finish(worker, worker.claim_one(tenant))
     (child,) = project.children()
     row = child.read()
-    assert (row["name"], row["status"], row["hierarchy_level"], row["user_id"]) == ("Below", "running", 1, project.read()["user_id"])
-    assert (row["project_step_id"], row["conversation_id"]) == (project.steps()["sub"]["id"], project.read()["conversation_id"])
+    assert (row["name"], row["status"], row["hierarchy_level"], row["user_id"]) == (
+        "Below",
+        "running",
+        1,
+        project.read()["user_id"],
+    )
+    assert (row["project_step_id"], row["conversation_id"]) == (
+        project.steps()["sub"]["id"],
+        project.read()["conversation_id"],
+    )
     assert (project.read()["subproject_count"], project.states()["sub"]) == (1, "in_progress")
     assert play(worker, project, {"y": "Y", "z": [1]}) == [["x"], ["y", "z"], ["end"]]
     assert project.result("sub") == {"y": "Y", "z": [1]}
@@ -265,7 +335,9 @@ def test_a_subproject_fails_its_step_and_goes_on_with_it(tenant: Tenant, worker:
     assert (project.status, len(project.children())) == ("completed", 1)
 
 
-def test_what_is_below_pauses_goes_on_and_is_cancelled_with_what_is_above(tenant: Tenant, worker: Worker, world: World) -> None:
+def test_what_is_below_pauses_goes_on_and_is_cancelled_with_what_is_above(
+    tenant: Tenant, worker: Worker, world: World
+) -> None:
     deep = below(tenant, agent_step(tenant, "x"), agent_step(tenant, "y", "x"), id="deep", dependencies=[])
     project = started(tenant, [agent_step(tenant, "a"), below(tenant, deep), agent_step(tenant, "b", "a")])
     finish(worker, worker.claim_one(tenant))
@@ -334,12 +406,19 @@ def asking(**more: Any) -> Row:
 
 def test_an_approval_lets_the_project_go_on(tenant: Tenant, worker: Worker) -> None:
     edited = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-    steps = [agent_step(tenant, "a"), asking(dependencies=["a"], prompt="Is {{ steps.a.result }} right?", schema=edited)]
+    steps = [
+        agent_step(tenant, "a"),
+        asking(dependencies=["a"], prompt="Is {{ steps.a.result }} right?", schema=edited),
+    ]
     project = started(tenant, [*steps, agent_step(tenant, "end", "q", prompt="{{ steps.q.result.text }}")])
     play(worker, project, {"a": "this"})
     question = project.question("q")
     assert (question["prompt"], question["request_type"], question["task_id"]) == ("Is this right?", "approval", None)
-    assert (project.states()["q"], project.status, project.read()["current_step_id"]) == ("awaiting_input", "running", "q")
+    assert (project.states()["q"], project.status, project.read()["current_step_id"]) == (
+        "awaiting_input",
+        "running",
+        "q",
+    )
     for bad in ({"approved": True}, {"approved": "yes", "text": "t"}, {"text": "t"}, True):
         with refused("22023", "response_does_not_fit"):
             project.answer("q", bad)
@@ -376,7 +455,12 @@ def test_input_of_a_schema(tenant: Tenant) -> None:
 
 
 def test_who_may_answer(tenant: Tenant) -> None:
-    user, member, developer, admin = tenant.join("member"), tenant.join("member"), tenant.join("developer"), tenant.join("admin")
+    user, member, developer, admin = (
+        tenant.join("member"),
+        tenant.join("member"),
+        tenant.join("developer"),
+        tenant.join("admin"),
+    )
     yes = {"approved": True}
 
     def ask(**more: Any) -> Project:
@@ -401,13 +485,22 @@ def test_who_may_answer(tenant: Tenant) -> None:
 
 @pytest.mark.parametrize(
     ("policy", "step", "project_status", "result"),
-    [("fail", "failed", "failed", None), ("skip", "skipped", "running", None), ("approve", "completed", "running", {"approved": True, "expired": True})],
+    [
+        ("fail", "failed", "failed", None),
+        ("skip", "skipped", "running", None),
+        ("approve", "completed", "running", {"approved": True, "expired": True}),
+    ],
 )
-def test_what_happens_when_nobody_answers(tenant: Tenant, worker: Worker, policy: str, step: str, project_status: str, result: Any) -> None:
+def test_what_happens_when_nobody_answers(
+    tenant: Tenant, worker: Worker, policy: str, step: str, project_status: str, result: Any
+) -> None:
     project = started(tenant, [asking(expires_in_seconds=60, on_expiry=policy), agent_step(tenant, "end", "q")])
     reap(worker)
     assert project.states()["q"] == "awaiting_input"
-    tenant.world.admin.execute("update public.input_requests set expires_at = now() - interval '1 second' where id = %s", project.question("q")["id"])
+    tenant.world.admin.execute(
+        "update public.input_requests set expires_at = now() - interval '1 second' where id = %s",
+        project.question("q")["id"],
+    )
     reap(worker)
     assert (project.states()["q"], project.status, project.result("q")) == (step, project_status, result)
     assert project.question("q")["status"] == "expired"
@@ -429,8 +522,15 @@ def program(worker: Worker, lease: Row) -> Any:
 
 
 def test_a_transform_is_an_internal_task_whose_input_only_its_holder_reads(tenant: Tenant, worker: Worker) -> None:
-    steps = [agent_step(tenant, "far"), agent_step(tenant, "a", "far"), agent_step(tenant, "b", "far"), agent_step(tenant, "no", "far")]
-    steps.append({"id": "t", "type": "transform", "transform": ".steps.far.result + .steps.a.result", "dependencies": ["a", "b"]})
+    steps = [
+        agent_step(tenant, "far"),
+        agent_step(tenant, "a", "far"),
+        agent_step(tenant, "b", "far"),
+        agent_step(tenant, "no", "far"),
+    ]
+    steps.append(
+        {"id": "t", "type": "transform", "transform": ".steps.far.result + .steps.a.result", "dependencies": ["a", "b"]}
+    )
     project = started(tenant, [*steps, agent_step(tenant, "end", "t", prompt="{{ steps.t.result.n }}")])
     while (leases := claim_all(worker, tenant)) and "t" not in leases:
         for name, lease in leases.items():

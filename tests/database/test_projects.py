@@ -112,7 +112,10 @@ def test_a_plan_without_steps_is_refused(place: Tenant, plan: dict[str, Any]) ->
         ([step("a", timeout_seconds=1.5)], ["timeout_seconds"]),
         ([step("a", max_attempts="3")], ["max_attempts"]),
         ([{"id": "a", "type": "map", "agent": "x"}], ["over"]),
-        ([step("x"), {"id": "a", "type": "map", "agent": "x", "over": "{{ steps.x.result }}s"}], ['"over"', "one template"]),
+        (
+            [step("x"), {"id": "a", "type": "map", "agent": "x", "over": "{{ steps.x.result }}s"}],
+            ['"over"', "one template"],
+        ),
         ([step("x"), {"id": "a", "type": "map", "agent": "x", "over": "x"}], ["names the result", "does not depend"]),
         ([{"id": "a", "type": "subproject"}], ["no plan"]),
         ([{"id": "a", "type": "human_input", "on_expiry": "approve"}], ["asks for no approval"]),
@@ -171,7 +174,10 @@ def test_an_agent_in_a_plan_must_be_usable(place: Tenant) -> None:
     sleeping = place.add_agent(status="inactive")
     with refused("PT409", "agent_inactive"):
         add(place.owner, conversation, [step("a", type="agent", agent=sleeping, transform=None)])
-    assert add(place.owner, conversation, [step("a", type="agent", agent=place.agent, transform=None)])["status"] == "planning"
+    assert (
+        add(place.owner, conversation, [step("a", type="agent", agent=place.agent, transform=None)])["status"]
+        == "planning"
+    )
 
 
 def test_a_plan_is_checked_again_when_it_changes_and_only_then(place: Tenant) -> None:
