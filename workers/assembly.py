@@ -14,6 +14,7 @@ from workers.backend import Backend
 from workers.door import Door
 from workers.handlers import build_handlers
 from workers.job import Handler
+from workers.planning import Planner
 from workers.secrets import Secrets
 from workers.settings import Settings
 from workers.steps import StepPrograms
@@ -33,14 +34,18 @@ async def assemble(
     jobs = await stack.enter_async_context(StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key))
     api = await stack.enter_async_context(ApiAgents(door, secrets, jobs))
     offline_seconds = settings.offline_delay if settings.offline else None
+    context = ContextAgents(providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds)
     handlers = build_handlers(
         {
-            "context": ContextAgents(
-                providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds
-            ),
+            "context": context,
             "api": api,
             "external": ExternalAgents(door, secrets, database),
         }
     )
     steps = StepPrograms(await stack.enter_async_context(Transforms()), database)
-    return {**handlers, "deliver_webhook": Webhooks(door, database).deliver, "evaluate_step": steps.evaluate}
+    return {
+        **handlers,
+        "plan_project": Planner(context, database).plan,
+        "deliver_webhook": Webhooks(door, database).deliver,
+        "evaluate_step": steps.evaluate,
+    }

@@ -32,16 +32,16 @@ async def _process(agents: Mapping[str, AgentRunner], job: Job) -> Completion:
     )
     if result.file_attachments:
         deliverable = replace(deliverable, file_attachments=result.file_attachments)
-    return _complete(job.claimed, agent, result, deliverable)
+    return complete(job.claimed, agent, result, deliverable)
 
 
 async def _converse(agents: Mapping[str, AgentRunner], job: Job) -> Completion:
     agent, result = await _run_agent(agents, job)
-    return _complete(job.claimed, agent, result, None)
+    return complete(job.claimed, agent, result, None)
 
 
 async def _run_agent(agents: Mapping[str, AgentRunner], job: Job) -> tuple[AgentRow, AgentResult]:
-    agent = _usable_agent(job.claimed)
+    agent = usable_agent(job.claimed)
     runner = agents.get(agent.agent_type)
     if runner is None:
         raise TaskFailure(
@@ -52,7 +52,12 @@ async def _run_agent(agents: Mapping[str, AgentRunner], job: Job) -> tuple[Agent
     return agent, await runner.run(job.claimed, agent, job)
 
 
-def _usable_agent(claimed: ClaimedTask) -> AgentRow:
+def usable_agent(claimed: ClaimedTask) -> AgentRow:
+    """Return the task's agent.
+
+    Raises:
+        TaskFailure: agent_not_found, agent_inactive, agent_misconfigured (private, and refers to secrets).
+    """
     agent = claimed.agent
     if agent is None:
         named = f"The agent {claimed.task.agent_slug!r}" if claimed.task.agent_slug else "The task's agent"
@@ -91,9 +96,8 @@ def _check_input(claimed: ClaimedTask, agent: AgentRow) -> None:
         )
 
 
-def _complete(
-    claimed: ClaimedTask, agent: AgentRow, result: AgentResult, deliverable: Deliverable | None
-) -> Completion:
+def complete(claimed: ClaimedTask, agent: AgentRow, result: AgentResult, deliverable: Deliverable | None) -> Completion:
+    """Return the result as a task's: with a message where the task has a conversation."""
     response_metadata: dict[str, Any] = {"agent_version": agent.version, **result.response_metadata}
     if result.document is not None:
         response_metadata["output"] = result.document

@@ -25,6 +25,25 @@ comment on function private.json_or_text(text) is 'A text that is plain JSON as 
 revoke execute on function private.json_or_text(text) from public;
 grant execute on function private.json_or_text(text) to service_role;
 
+create function private.answer_result(step public.project_steps, request public.input_requests) returns jsonb
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_answer constant jsonb := case request.status when 'answered' then request.response else '{"approved": true, "expired": true}' end;
+begin
+  if step.step_type = 'human_approval' and v_answer ? 'edited' then
+    return v_answer - 'edited' || jsonb_build_object('value', v_answer -> 'edited');
+  elsif step.step_type = 'human_approval' and step.settings ? 'shows' then
+    return v_answer || jsonb_build_object('value', coalesce(private.named_value(step.project_id, step.settings ->> 'shows'), 'null'));
+  end if;
+  return v_answer;
+end;
+$$;
+comment on function private.answer_result(public.project_steps, public.input_requests) is
+  'What a step gives whose question is answered, or approved by its expiry ({"approved": true, "expired": true}): human_input: the answer. human_approval: the answer without "edited", and as "value" what was edited, else what it shows; no "value" when it shows nothing and nothing was edited. What is shown is not copied, but looked up.';
+revoke execute on function private.answer_result(public.project_steps, public.input_requests) from public;
+grant execute on function private.answer_result(public.project_steps, public.input_requests) to service_role;
+
 create function private.step_result(project_step_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -729,6 +748,32 @@ $$;
 comment on function private.answer_schema(public.project_steps) is 'What the answer to a step''s question must fit: its schema, and for an approval also {"approved": true or false}.';
 revoke execute on function private.answer_schema(public.project_steps) from public;
 
+create function private.shown_to_people(step public.project_steps) returns jsonb
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_expression constant text := coalesce(
+    (select e.text from private.template_expressions(step.settings ->> 'shows') e (text)), 'steps.' || (step.settings ->> 'shows') || '.result'
+  );
+  v_id constant text := split_part(v_expression, '.', 2);
+  v_steps jsonb;
+begin
+  if v_expression is null then
+    return '{}';
+  end if;
+  v_steps := private.results_of(step.project_id, array[v_id], 4000000);
+  if not v_steps -> v_id ? 'result' then
+    raise exception using errcode = 'PT413', message = 'result_too_large',
+      detail = format('The result of step "%s" has %s bytes; at most 4000000 are shown to people.', v_id, v_steps #>> array[v_id, 'bytes']),
+      hint = 'Show a part of it, which a transform takes out.';
+  end if;
+  return jsonb_build_object('shown', coalesce(private.template_value(v_expression, v_steps, null, null), 'null'));
+end;
+$$;
+comment on function private.shown_to_people(public.project_steps) is
+  'What goes into the metadata of a step''s question: {"shown": the result that it shows}; of one over 100000 bytes only where it is, {"$ref": …}. PT413 result_too_large.';
+revoke execute on function private.shown_to_people(public.project_steps) from public;
+
 create function private.ask_people(project public.projects, ids uuid[]) returns void
 language plpgsql volatile security invoker set search_path = ''
 as $$
@@ -736,6 +781,7 @@ declare
   v_steps jsonb;
   v_step public.project_steps;
   v_text record;
+  v_shown jsonb;
 begin
   for v_step in select s.* from public.project_steps s where s.id = any (ids) and s.status = 'ready' order by s.step_index loop
     v_steps := (select case when l.refs <> '{}' then private.results_of(project.id, l.refs, 4000000) end from private.step_links l where l.project_step_id = v_step.id);
@@ -744,6 +790,13 @@ begin
       v_text.error_code := 'result_too_large';
       v_text.error_message := format('With the results that it names, the question has %s bytes; at most 262144 are allowed.', octet_length(v_text.prompt));
     end if;
+    begin
+      v_shown := private.shown_to_people(v_step);
+    exception
+      when sqlstate 'PT413' then
+        v_text.error_code := sqlerrm;
+        get stacked diagnostics v_text.error_message = pg_exception_detail;
+    end;
     if v_text.error_code is not null then
       perform private.fail_step(v_step.id, v_text.error_code, v_text.error_message);
       continue;
@@ -754,7 +807,7 @@ begin
     values (
       project.organization_slug, v_step.id, case v_step.step_type when 'human_approval' then 'approval' else 'input' end, v_text.prompt,
       private.answer_schema(v_step), coalesce(v_step.settings ->> 'required_role', 'member'), coalesce(v_step.settings ->> 'on_expiry', 'fail'),
-      jsonb_build_object('project_id', project.id, 'step_id', v_step.step_id), private.clock(),
+      jsonb_build_object('project_id', project.id, 'step_id', v_step.step_id) || v_shown, private.clock(),
       private.clock() + make_interval(secs => (v_step.settings ->> 'expires_in_seconds')::double precision)
     );
     update public.project_steps s set status = 'awaiting_input' where s.id = v_step.id;
@@ -785,7 +838,9 @@ begin
   end if;
   update public.project_steps s
   set status = case when v_outcome in ('completed', 'skipped') then v_outcome else 'failed' end,
-    result = case v_outcome when 'completed' then jsonb_build_object('input_request_id', request.id, 'bytes', coalesce(octet_length(request.response::text), 36)) end,
+    result = case v_outcome when 'completed' then jsonb_build_object(
+      'input_request_id', request.id, 'bytes', octet_length(private.answer_result(s, request)::text)
+    ) end,
     error_details = case when v_outcome in ('not_approved', 'input_expired') then private.step_error(
       null, v_outcome, case v_outcome when 'not_approved' then 'It was not approved.' else 'Nobody answered the question in time.' end
     ) || jsonb_build_object('input_request_id', request.id) end
