@@ -105,8 +105,9 @@ class _Desk:
         Raises:
             TaskFailure: plan_has_started, plan_changed, project_not_found; internal_error when nobody can tell.
         """
-        plan = {key: value for key, value in answer.items() if key != "name"}
-        told = await self._call(_Told, "write_plan", plan=plan, name=answer.get("name"))
+        name = answer.get("name")
+        plan, name = {"steps": answer.get("steps")}, name if isinstance(name, str) else None
+        told = await self._call(_Told, "write_plan", plan=plan, name=name)
         if isinstance(told.root, _Refused):
             return told.root.problem.text()
         self.written = told.root

@@ -348,7 +348,7 @@ begin
     where p.id = v_project.id
     returning p.* into v_project;
   exception
-    when sqlstate '22023' or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT413' or check_violation then
+    when data_exception or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT413' or check_violation then
       get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail, v_hint = pg_exception_hint;
       return jsonb_build_object('problem', jsonb_build_object('error_code', v_code, 'error_message', v_detail, 'hint', v_hint));
   end;
@@ -394,7 +394,9 @@ declare
   v_project public.projects;
   v_before public.tasks;
 begin
-  select p.* into v_project from public.projects p where p.id = refine_project.project_id;
+  select p.* into v_project
+  from public.projects p
+  where p.id = refine_project.project_id and (not private.is_client() or p.user_id = (select auth.uid()));
   if not found then
     raise exception using errcode = 'PT404', message = 'project_not_found',
       detail = format('You have no project %s.', project_id), hint = 'Check the id; only a project''s user has it planned.';

@@ -346,7 +346,7 @@ def test_an_approval_that_an_agent_asked_for_is_edited_as_well(tenant: Tenant, w
         answer(YES)
     lease = worker.claim_one(tenant)
     assert (lease["task"]["id"], lease["attempt"]) == (task_id, 1)
-    assert [row["response"] for row in lease["input_requests"]] == [edited]
+    assert [row["response"] for row in lease["input"]] == [edited]
     (entry,) = log(tenant, {"id": question})
     assert entry["changes"] == {
         "status": ["pending", "answered"],

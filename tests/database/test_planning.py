@@ -157,7 +157,7 @@ def test_a_request_that_makes_no_sense_is_refused(tenant: Tenant, params: Any, t
 
 
 def test_who_plans_and_with_whom(tenant: Tenant, world: World) -> None:
-    api = tenant.add_agent(agent_type="api")
+    api = tenant.add_agent(agent_type="api", llm_config=None, endpoint=Jsonb({"url": "https://example.com/"}))
     with refused("22023", "plan_request_invalid") as refusal:
         ask(tenant, agent_slug=api)
     assert "context" in refusal.detail
@@ -212,6 +212,12 @@ def test_a_plan_that_cannot_be_carried_out_is_told_and_nothing_is_written(
             other,
         ),
         ([agent_step(tenant, "a", prompt="{{ steps.z.result }}")], "plan_invalid", "not in the plan"),
+        ([1], "plan_invalid", "no id"),
+        ([None], "plan_invalid", "no id"),
+        ([agent_step(tenant, "a", prompt=5)], "plan_invalid", "prompt"),
+        ([agent_step(tenant, "a", dependencies=[{"b": 1}])], "plan_invalid", "not in the plan"),
+        ([agent_step(tenant, "a", name="x" * 501)], "plan_invalid", "name"),
+        ([{"id": "s", "type": "subproject", "plan": {"steps": 5}}], "plan_invalid", "10000"),
     ]
     for steps, code, told in bad:
         problem = write(tenant, lease, *steps)["problem"]

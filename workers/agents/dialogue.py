@@ -27,7 +27,7 @@ from workers.agents.limits import Meter
 from workers.agents.live import ANSWER_TOOL, MODEL_CALLED, LiveAnswer
 from workers.agents.llm_config import AskPerson, LlmConfig
 from workers.agents.offline import OFFLINE, estimate_tokens
-from workers.agents.plan_format import PlanBrief, plan_invalid, without_nulls
+from workers.agents.plan_format import PlanBrief, plan_invalid
 from workers.agents.prompts import render_history, render_prompt
 from workers.agents.provider_errors import broken_off, refused
 from workers.agents.result import AgentResult, Reporter
@@ -90,7 +90,7 @@ class Dialogue:
             if isinstance(answer, DeferredToolRequests):
                 return answer
             if self.plan is not None:
-                answer = without_nulls(answer)
+                return await self._checked_plan(self.plan, answer)
             document = answer
             name = plain_text_property(schema) if schema is not None else None
             if name is not None and isinstance(answer, str):
@@ -99,12 +99,17 @@ class Dialogue:
             if self._problems:
                 told = [f"{problem['path']}: {problem['message']}" for problem in self._problems[:_MAX_PROBLEMS_TOLD]]
                 raise ModelRetry("The answer breaks its schema. " + "; ".join(told))
-            if self.plan is not None and (problem := await self.plan.write(answer)) is not None:
-                self._problems = [{"path": "plan_json", "message": problem}]
-                raise ModelRetry(f"The plan cannot be carried out. {problem}")
             return answer
 
         return runner
+
+    async def _checked_plan(self, plan: PlanBrief, answer: Any) -> Any:
+        """Let the database judge and keep a plan: it checks all of the format, and quicker than a schema can."""
+        self._problems = []
+        if (problem := await plan.write(answer)) is not None:
+            self._problems = [{"path": "plan_json", "message": problem}]
+            raise ModelRetry(f"The plan cannot be carried out. {problem}")
+        return answer
 
     async def _converse(self, runner: Agent[None, Any], live: LiveAnswer) -> AgentRunResult[Any]:
         prompt: str | None = render_prompt(self.claimed.task.prompt, self.claimed.task.params)

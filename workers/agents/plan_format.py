@@ -71,20 +71,11 @@ class PlanBrief:
         return "\n\n".join(parts)
 
 
-def without_nulls(answer: Any) -> Any:
-    """Return the answer without keys that are null at its steps: models that must fill in every key say it so."""
-    steps = answer.get("steps") if isinstance(answer, dict) else None
-    if not isinstance(steps, list):
-        return answer
-    kept = [{k: v for k, v in step.items() if v is not None} if isinstance(step, dict) else step for step in steps]
-    return {**answer, "steps": kept}
-
-
 def plan_invalid(problems: list[dict[str, str]]) -> TaskFailure:
     """Return the failure for a plan with these problems `{path, message}`, also after it was asked for once more."""
     return TaskFailure(
         "plan_invalid",
-        f"The agent's plan cannot be carried out: {problems[0]['path']}: {problems[0]['message']}",
+        f"The agent's plan cannot be carried out. {problems[0]['message']}",
         data={"problems": problems},
     )
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic_ai.messages import ModelMessage, RetryPromptPart
+from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from tests.unit.agents.context_kit import AnsweringBackend, GivenSecrets, Heard
 from workers.agents.context import ContextAgents
 from workers.agents.draft import write_draft
-from workers.agents.plan_format import PlanBrief, without_nulls
+from workers.agents.plan_format import PlanBrief
 from workers.agents.providers import Providers
 from workers.agents.sample_plan import sample_plan
 from workers.contract import AgentRow, ClaimedTask, Completion, TaskRow
@@ -153,8 +153,8 @@ async def test_what_the_database_refuses_is_mended_once() -> None:
     done, agents = await plan(database, PLAN, better)
     assert [p["steps"][0]["id"] for p in database.plans()] == ["a", "b"]
     assert len(agents.heard) == 2
-    (told,) = [part for message in agents.heard[1][0] for part in message.parts if isinstance(part, RetryPromptPart)]
-    assert 'In plan_json, step "a" is odd. Correct it.' in str(told.content)
+    told = [str(getattr(part, "content", "")) for message in agents.heard[1][0] for part in message.parts]
+    assert 'In plan_json, step "a" is odd. Correct it.' in told[-1]
     assert done.response_metadata["plan_version"] == 1
 
 
@@ -167,34 +167,20 @@ async def test_a_plan_that_is_not_mended_fails_for_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    "answer",
     [
-        ({"name": "T", "steps": [STEP | {"agent": "stranger"}]}, "agent"),
-        ({"name": "T", "steps": [STEP] * 10_001}, "steps"),
-        ({"name": "T", "steps": []}, "steps"),
-        ({"name": "T", "steps": [STEP | {"colour": "red"}]}, "steps[0]"),
-        ({"steps": [{"id": "a b", "name": "A"}]}, "name"),
+        {"name": "T", "steps": [STEP | {"agent": "stranger"}]},
+        {"name": "T", "steps": [STEP] * 10_001},
+        {"name": 5, "steps": [STEP | {"schema": None}], "colour": "red"},
+        {"steps": "none"},
+        {},
     ],
 )
-async def test_what_breaks_the_format_is_asked_for_once_more_and_never_written(answer: Any, told: str) -> None:
-    database = Planned()
-    failure = await refusal(database, answer)
-    assert (failure.code, database.plans()) == ("plan_invalid", [])
-    assert told in failure.message.replace(".", "/")
-    done, agents = await plan(Planned(), answer, PLAN)
+async def test_every_plan_is_judged_by_the_database(answer: Any) -> None:
+    database = Planned(PROBLEM, WRITTEN)
+    done, agents = await plan(database, answer, PLAN)
     assert (len(agents.heard), done.response_metadata["plan_version"]) == (2, 1)
-
-
-async def test_keys_that_are_null_are_left_out() -> None:
-    database = Planned()
-    await plan(database, {"name": "T", "steps": [STEP | {"schema": None, "over": None}]})
-    assert database.plans() == [{"steps": [STEP]}]
-    assert [without_nulls(odd) for odd in ("text", {}, {"steps": 1}, {"steps": [1]})] == [
-        "text",
-        {},
-        {"steps": 1},
-        {"steps": [1]},
-    ]
+    assert database.plans() == [{"steps": answer.get("steps")}, {"steps": [STEP]}]
 
 
 async def test_a_plan_that_an_earlier_attempt_wrote_is_not_made_again() -> None:
