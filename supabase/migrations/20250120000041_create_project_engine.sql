@@ -637,11 +637,13 @@ begin
     update public.project_steps s set task_id = null where s.project_id = old.id and s.completed_at is null and s.task_id is not null;
     update public.tasks t set status = 'cancelled'
     where t.id in (select l.id from private.live_step_tasks(old.id) l (id)) and t.completed_at is null;
+    update public.projects c set project_step_id = null, status = 'cancelled'
+    where c.parent_project_id = old.id and c.project_step_id is not null and c.status not in ('completed', 'cancelled');
   end if;
   return old;
 end;
 $$;
-comment on function private.cancel_tasks_of_project() is 'Before a project is deleted, itself or with its conversation: its unfinished tasks, which nobody would wait for any more, are cancelled.';
+comment on function private.cancel_tasks_of_project() is 'Before a project is deleted, itself or with its conversation: its unfinished tasks and the projects that carry out its steps, for which nobody would wait any more, are cancelled.';
 revoke execute on function private.cancel_tasks_of_project() from public;
 
 create trigger cancel_tasks before delete on public.projects
@@ -690,45 +692,52 @@ $$;
 comment on function private.reset_failed_steps(uuid) is 'The steps that stopped a project are ready again. Called with the project locked.';
 revoke execute on function private.reset_failed_steps(uuid) from public;
 
-create function private.move_project(project_id uuid, action text, status text, from_status text[]) returns public.projects
+create function private.steer_project(project_id uuid, action text) returns public.projects
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_project public.projects := private.lock_own_project(project_id);
+  v_to constant text := case action when 'pause' then 'paused' when 'cancel' then 'cancelled' else 'running' end;
+  v_from constant text[] := case action
+    when 'start' then array['planning', 'awaiting_approval']
+    when 'pause' then array['running']
+    when 'resume' then array['paused', 'failed']
+    else array['planning', 'awaiting_approval', 'running', 'paused', 'failed']
+  end;
 begin
-  if v_project.status = move_project.status and action <> 'resumed' then
+  if v_project.status = v_to then
     return v_project;
   end if;
-  if v_project.status <> all (from_status) then
+  if v_project.status <> all (v_from) then
     raise exception using errcode = 'PT409', message = 'illegal_move',
-      detail = format('Project %s is %s and cannot be %s.', v_project.id, v_project.status, action),
-      hint = format('Only a project that is %s can be %s.', array_to_string(from_status, ' or '), action);
+      detail = format('Project %s is %s: %s_project is not for it.', v_project.id, v_project.status, action),
+      hint = format('%s_project is for a project that is %s.', action, array_to_string(v_from, ' or '));
   end if;
-  if action = 'resumed' and v_project.status = 'failed' and v_project.project_step_id is not null then
+  if action = 'resume' and v_project.status = 'failed' and v_project.project_step_id is not null then
     raise exception using errcode = 'PT409', message = 'illegal_move',
       detail = format('Project %s carries out a step of project %s, which has failed with it.', v_project.id, v_project.parent_project_id),
       hint = format('Call retry_project_step with project_step_id %s.', v_project.project_step_id);
   end if;
-  if status = 'running' and v_project.total_steps = 0 then
+  if v_to = 'running' and v_project.total_steps = 0 then
     raise exception using errcode = 'PT409', message = 'plan_missing',
       detail = format('Project %s has no plan.', v_project.id), hint = 'Write plan_json first: {"steps": [{"id": "…", "agent": "…", "prompt": "…"}]}.';
   end if;
-  if action = 'resumed' and v_project.status = 'failed' then
+  if action = 'resume' and v_project.status = 'failed' then
     perform private.reset_failed_steps(v_project.id);
   end if;
-  update public.projects p set status = move_project.status where p.id = v_project.id;
+  update public.projects p set status = v_to where p.id = v_project.id;
   select p.* into v_project from public.projects p where p.id = v_project.id;
   return v_project;
 end;
 $$;
-comment on function private.move_project(uuid, text, text, text[]) is 'Body of start_project, pause_project, resume_project and cancel_project.';
-revoke execute on function private.move_project(uuid, text, text, text[]) from public;
-grant execute on function private.move_project(uuid, text, text, text[]) to authenticated, service_role;
+comment on function private.steer_project(uuid, text) is 'Body of start_project, pause_project, resume_project and cancel_project.';
+revoke execute on function private.steer_project(uuid, text) from public;
+grant execute on function private.steer_project(uuid, text) to authenticated, service_role;
 
 create function public.start_project(project_id uuid) returns public.projects
 language sql volatile security invoker set search_path = ''
 as $$
-  select * from private.move_project(project_id, 'started', 'running', array['planning', 'awaiting_approval']);
+  select * from private.steer_project(project_id, 'start');
 $$;
 comment on function public.start_project(uuid) is
   'Starts a project that has a plan: steps that depend on none become tasks. Called again while it runs: the same row. Errors: PT404 project_not_found, PT409 illegal_move, PT409 plan_missing.';
@@ -736,7 +745,7 @@ comment on function public.start_project(uuid) is
 create function public.pause_project(project_id uuid) returns public.projects
 language sql volatile security invoker set search_path = ''
 as $$
-  select * from private.move_project(project_id, 'paused', 'paused', array['running']);
+  select * from private.steer_project(project_id, 'pause');
 $$;
 comment on function public.pause_project(uuid) is
   'Starts nothing new in a project and takes what waits in the queue out of it; what runs, or waits for a person, goes on. Called again: the same row. Errors: PT404 project_not_found, PT409 illegal_move.';
@@ -744,15 +753,15 @@ comment on function public.pause_project(uuid) is
 create function public.resume_project(project_id uuid) returns public.projects
 language sql volatile security invoker set search_path = ''
 as $$
-  select * from private.move_project(project_id, 'resumed', 'running', array['paused', 'failed']);
+  select * from private.steer_project(project_id, 'resume');
 $$;
 comment on function public.resume_project(uuid) is
-  'Lets a paused or failed project go on with what did not finish: the steps that failed start again, what is completed stays. Errors: PT404 project_not_found, PT409 illegal_move.';
+  'Lets a paused or failed project go on with what did not finish: the steps that failed start again, what is completed stays. Called again: the same row. Errors: PT404 project_not_found, PT409 illegal_move.';
 
 create function public.cancel_project(project_id uuid) returns public.projects
 language sql volatile security invoker set search_path = ''
 as $$
-  select * from private.move_project(project_id, 'cancelled', 'cancelled', array['planning', 'awaiting_approval', 'running', 'paused', 'failed']);
+  select * from private.steer_project(project_id, 'cancel');
 $$;
 comment on function public.cancel_project(uuid) is
   'Cancels a project for good, with its tasks, its open questions and the projects below it. Called again: the same row. Errors: PT404 project_not_found, PT409 illegal_move.';

@@ -259,6 +259,15 @@ KINDS: dict[str, Kind] = {
         },
         sets("step_name"),
     ),
+    "project_plan_versions": Kind(
+        lambda scene, _: {
+            "project_id": scene.row("projects", "colleague")["id"],
+            "version": number(),
+            "plan_json": {"steps": []},
+        },
+        {"version": 1},
+        key=("project_id", "version"),
+    ),
     "workflows": Kind(workflow, sets("description")),
     "workflow_executions": Kind(
         lambda scene, _: {"workflow_id": scene.row("workflows", "organization")["id"]},

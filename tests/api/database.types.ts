@@ -1495,63 +1495,118 @@ export type Database = {
           },
         ];
       };
+      project_plan_versions: {
+        Row: {
+          created_at: string;
+          plan_json: NonNullable<Json>;
+          project_id: string;
+          version: number;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          plan_json: NonNullable<Json>;
+          project_id: string;
+          version: number;
+        };
+        Update: {
+          created_at?: string;
+          plan_json?: NonNullable<Json>;
+          project_id?: string;
+          version?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "project_plan_versions_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "project_progress";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "project_plan_versions_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       project_steps: {
         Row: {
           agent_name: string | null;
+          agent_slug: string | null;
           completed_at: string | null;
+          condition: string | null;
           created_at: string;
           dependencies: string[];
           error_details: Json | null;
           id: string;
           metadata: NonNullable<Json>;
+          on_failure: string;
+          params: NonNullable<Json>;
           project_id: string;
           prompt: string | null;
           result: Json | null;
+          settings: NonNullable<Json>;
           started_at: string | null;
           status: string;
           step_id: string;
           step_index: number;
           step_name: string;
           step_type: string;
+          task_id: string | null;
           updated_at: string;
         };
         ComputedFields: never;
         Insert: {
           agent_name?: string | null;
+          agent_slug?: string | null;
           completed_at?: string | null;
+          condition?: string | null;
           created_at?: string;
           dependencies?: string[];
           error_details?: Json | null;
           id?: string;
           metadata?: NonNullable<Json>;
+          on_failure?: string;
+          params?: NonNullable<Json>;
           project_id: string;
           prompt?: string | null;
           result?: Json | null;
+          settings?: NonNullable<Json>;
           started_at?: string | null;
           status?: string;
           step_id: string;
           step_index: number;
           step_name: string;
           step_type: string;
+          task_id?: string | null;
           updated_at?: string;
         };
         Update: {
           agent_name?: string | null;
+          agent_slug?: string | null;
           completed_at?: string | null;
+          condition?: string | null;
           created_at?: string;
           dependencies?: string[];
           error_details?: Json | null;
           id?: string;
           metadata?: NonNullable<Json>;
+          on_failure?: string;
+          params?: NonNullable<Json>;
           project_id?: string;
           prompt?: string | null;
           result?: Json | null;
+          settings?: NonNullable<Json>;
           started_at?: string | null;
           status?: string;
           step_id?: string;
           step_index?: number;
           step_name?: string;
           step_type?: string;
+          task_id?: string | null;
           updated_at?: string;
         };
         Relationships: [
@@ -1573,11 +1628,16 @@ export type Database = {
       };
       projects: {
         Row: {
+          completed_at: string | null;
+          completed_steps: number;
           conversation_id: string;
           created_at: string;
           current_step_id: string | null;
           description: string | null;
           error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
           hierarchy_level: number;
           id: string;
           metadata: NonNullable<Json>;
@@ -1585,18 +1645,28 @@ export type Database = {
           organization_slug: string;
           parent_project_id: string | null;
           plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
           status: string;
           subproject_count: number;
+          total_steps: number;
           updated_at: string;
           user_id: string;
         };
         ComputedFields: never;
         Insert: {
+          completed_at?: string | null;
+          completed_steps?: number;
           conversation_id: string;
           created_at?: string;
           current_step_id?: string | null;
           description?: string | null;
           error_details?: Json | null;
+          execution_id?: string | null;
+          failed_steps?: number;
+          finished_steps?: number;
           hierarchy_level?: number;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -1604,17 +1674,27 @@ export type Database = {
           organization_slug: string;
           parent_project_id?: string | null;
           plan_json?: Json | null;
+          plan_version?: number;
+          progress?: never;
+          project_step_id?: string | null;
+          started_at?: string | null;
           status?: string;
           subproject_count?: number;
+          total_steps?: number;
           updated_at?: string;
           user_id?: string;
         };
         Update: {
+          completed_at?: string | null;
+          completed_steps?: number;
           conversation_id?: string;
           created_at?: string;
           current_step_id?: string | null;
           description?: string | null;
           error_details?: Json | null;
+          execution_id?: string | null;
+          failed_steps?: number;
+          finished_steps?: number;
           hierarchy_level?: number;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -1622,8 +1702,13 @@ export type Database = {
           organization_slug?: string;
           parent_project_id?: string | null;
           plan_json?: Json | null;
+          plan_version?: number;
+          progress?: never;
+          project_step_id?: string | null;
+          started_at?: string | null;
           status?: string;
           subproject_count?: number;
+          total_steps?: number;
           updated_at?: string;
           user_id?: string;
         };
@@ -1668,6 +1753,13 @@ export type Database = {
             columns: ["parent_project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
             referencedColumns: ["id"];
           },
           {
@@ -3537,7 +3629,8 @@ export type Database = {
       };
       project_progress: {
         Row: {
-          completed_steps: number | null;
+          completed_at: string | null;
+          completed_steps: number;
           completed_tasks: number | null;
           conversation_id: string;
           created_at: string;
@@ -3545,6 +3638,9 @@ export type Database = {
           deliverable_count: number | null;
           description: string | null;
           error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
           hierarchy_level: number;
           id: string;
           metadata: NonNullable<Json>;
@@ -3552,10 +3648,13 @@ export type Database = {
           organization_slug: string;
           parent_project_id: string | null;
           plan_json: Json | null;
-          progress: number | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
           status: string;
           subproject_count: number;
-          total_steps: number | null;
+          total_steps: number;
           total_tasks: number | null;
           updated_at: string;
           user_id: string;
@@ -3602,6 +3701,13 @@ export type Database = {
             columns: ["parent_project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
             referencedColumns: ["id"];
           },
           {
@@ -3750,6 +3856,43 @@ export type Database = {
         Returns: Json;
       };
       budget_status: { Args: { organization_slug: string }; Returns: Json };
+      cancel_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       cancel_task: {
         Args: { task_id: string };
         Returns: {
@@ -4119,6 +4262,43 @@ export type Database = {
           isSetofReturn: true;
         };
       };
+      pause_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       pause_queue: {
         Args: { method?: string; organization_slug?: string; reason?: string };
         Returns: {
@@ -4137,10 +4317,12 @@ export type Database = {
         };
       };
       pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      project_step_result: { Args: { project_step_id: string }; Returns: Json };
       read_ciphertexts: { Args: { after?: string; max_rows?: number; source: string }; Returns: Json };
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
+      read_step_input: { Args: { lease_token: string; task_id: string }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
@@ -4282,6 +4464,43 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      resume_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       resume_queue: {
         Args: { method?: string; organization_slug?: string };
         Returns: {
@@ -4297,6 +4516,43 @@ export type Database = {
           to: "queue_pauses";
           isOneToOne: false;
           isSetofReturn: true;
+        };
+      };
+      retry_project_step: {
+        Args: { project_step_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
         };
       };
       retry_task: {
@@ -4509,6 +4765,80 @@ export type Database = {
       set_organization_secret: {
         Args: { ciphertext?: string; description?: string; name: string; organization_slug: string; value?: string };
         Returns: Json;
+      };
+      skip_project_step: {
+        Args: { project_step_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      start_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
     };

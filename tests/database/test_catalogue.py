@@ -28,7 +28,9 @@ NEVER_WRITTEN = {
     "task_comments": "id user_id created_at updated_at",
     "schedules": "id user_id next_run_at held_until last_run_at last_task_id last_error last_error_at"
     " created_at updated_at",
-    "projects": "status current_step_id error_details hierarchy_level subproject_count created_at updated_at",
+    "projects": "status current_step_id error_details hierarchy_level subproject_count plan_version project_step_id"
+    " execution_id total_steps completed_steps finished_steps failed_steps progress started_at completed_at created_at"
+    " updated_at",
     "webhooks": "id organization_slug disabled_reason failing_since created_by created_at updated_at",
     "workflows": "id created_by created_at updated_at",
     "workflow_executions": "id organization_slug agent_slug created_by status status_message started_at completed_at"
@@ -46,6 +48,7 @@ NEVER_WRITTEN = {
         "input_requests",
         "orchestrator_agents",
         "project_steps",
+        "project_plan_versions",
         "prompts",
         "queue_pauses",
         "run_steps",
@@ -80,6 +83,7 @@ MEMBER_RPCS = {
     "accept_invitation": {"authenticated"},
     "agent_card": {"authenticated", "service_role"},
     "budget_status": {"authenticated", "service_role"},
+    "cancel_project": {"authenticated", "service_role"},
     "cancel_task": {"authenticated", "service_role"},
     "cancel_tasks": {"authenticated", "service_role"},
     "create_deliverable_version": {"authenticated", "service_role"},
@@ -92,13 +96,17 @@ MEMBER_RPCS = {
     "organization_active_tasks": {"authenticated", "service_role"},
     "organization_conversations": {"authenticated", "service_role"},
     "organization_tasks": {"authenticated", "service_role"},
+    "pause_project": {"authenticated", "service_role"},
     "pause_queue": {"authenticated", "service_role"},
+    "project_step_result": {"authenticated", "service_role"},
     "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
     "replay_webhook_delivery": {"authenticated", "service_role"},
     "respond_to_input_request": {"authenticated", "service_role"},
     "restore_agent_version": {"authenticated", "service_role"},
+    "resume_project": {"authenticated", "service_role"},
     "resume_queue": {"authenticated", "service_role"},
+    "retry_project_step": {"authenticated", "service_role"},
     "retry_task": {"authenticated", "service_role"},
     "rotate_webhook_secret": {"authenticated", "service_role"},
     "run_schedule": {"authenticated", "service_role"},
@@ -108,6 +116,8 @@ MEMBER_RPCS = {
     "set_member_role": {"authenticated", "service_role"},
     "set_organization_limits": {"authenticated", "service_role"},
     "set_organization_secret": {"authenticated", "service_role"},
+    "skip_project_step": {"authenticated", "service_role"},
+    "start_project": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
@@ -130,6 +140,7 @@ WORKER_RPCS = {
         "read_ciphertexts",
         "read_git_credential",
         "read_organization_secrets",
+        "read_step_input",
         "read_webhook_delivery",
         "register_worker",
         "release_tasks",
@@ -315,9 +326,9 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
         " and has_function_privilege('authenticated', oid, 'execute')"
     )
     invokers = {"leave_organization", "remove_member", "set_member_role", "agent_card", "restore_agent_version"}
-    invokers |= {"enqueue_tasks"}
+    invokers |= {"enqueue_tasks", "start_project", "pause_project", "resume_project", "cancel_project"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
-    bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership"}
+    bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership", "steer_project"}
     helpers = {
         "my_organizations",
         "my_shared_conversations",
@@ -325,6 +336,7 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
         "my_assigned_tasks",
         "my_changeable_agents",
         "enforce_limit",
+        "is_my_project_step",
     }
     assert bodies <= {row["proname"] for row in rows} <= bodies | helpers
 

@@ -27,7 +27,10 @@ LARGE = "x" * 100_001
 
 
 def test_templates_use_results_of_steps_before(tenant: Tenant, worker: Worker) -> None:
-    prompt = "A said {{ steps.a.result }}, b said {{steps.b.result.words.1}} and {{ steps.b.result }}; {{ steps.b.result.none }}."
+    prompt = (
+        "A said {{ steps.a.result }}, b said {{steps.b.result.words.1}}"
+        " and {{ steps.b.result }}; {{ steps.b.result.none }}."
+    )
     params = {
         "all": "{{ steps.b.result }}",
         "n": ["{{ steps.b.result.n }}", "n={{ steps.b.result.n }}", 5],
@@ -285,7 +288,7 @@ def test_a_map_all_of_which_was_withdrawn_is_ready_again(tenant: Tenant, worker:
 # Subprojects
 
 
-def below(tenant: Tenant, *steps: Row, **more: Any) -> Row:
+def below(*steps: Row, **more: Any) -> Row:
     return {
         "id": "sub",
         "type": "subproject",
@@ -299,7 +302,7 @@ def test_a_subproject_carries_out_a_step(tenant: Tenant, worker: Worker) -> None
     inner = [agent_step(tenant, "x"), agent_step(tenant, "y", "x"), agent_step(tenant, "z", "x")]
     last = agent_step(tenant, "end", "sub", prompt="{{ steps.sub.result.y }}")
     user = tenant.join("member")
-    project = started(tenant, [agent_step(tenant, "a"), below(tenant, *inner), last], user)
+    project = started(tenant, [agent_step(tenant, "a"), below(*inner), last], user)
     finish(worker, worker.claim_one(tenant))
     (child,) = project.children()
     row = child.read()
@@ -321,7 +324,7 @@ def test_a_subproject_carries_out_a_step(tenant: Tenant, worker: Worker) -> None
 
 def test_a_subproject_fails_its_step_and_goes_on_with_it(tenant: Tenant, worker: Worker) -> None:
     inner = [agent_step(tenant, "x"), agent_step(tenant, "y", "x")]
-    project = started(tenant, [agent_step(tenant, "a"), below(tenant, *inner)])
+    project = started(tenant, [agent_step(tenant, "a"), below(*inner)])
     play(worker, project, {"y": ValueError("No.")})
     (child,) = project.children()
     details = project.read()["error_details"]
@@ -338,8 +341,8 @@ def test_a_subproject_fails_its_step_and_goes_on_with_it(tenant: Tenant, worker:
 def test_what_is_below_pauses_goes_on_and_is_cancelled_with_what_is_above(
     tenant: Tenant, worker: Worker, world: World
 ) -> None:
-    deep = below(tenant, agent_step(tenant, "x"), agent_step(tenant, "y", "x"), id="deep", dependencies=[])
-    project = started(tenant, [agent_step(tenant, "a"), below(tenant, deep), agent_step(tenant, "b", "a")])
+    deep = below(agent_step(tenant, "x"), agent_step(tenant, "y", "x"), id="deep", dependencies=[])
+    project = started(tenant, [agent_step(tenant, "a"), below(deep), agent_step(tenant, "b", "a")])
     finish(worker, worker.claim_one(tenant))
     (child,) = project.children()
     (lowest,) = child.children()
@@ -359,7 +362,7 @@ def test_what_is_below_pauses_goes_on_and_is_cancelled_with_what_is_above(
 
 
 def test_cancelling_or_skipping_a_subproject(tenant: Tenant, worker: Worker) -> None:
-    step = below(tenant, agent_step(tenant, "x"))
+    step = below(agent_step(tenant, "x"))
     project = started(tenant, [agent_step(tenant, "a"), step, agent_step(tenant, "end", "sub")])
     finish(worker, worker.claim_one(tenant))
     project.children()[0].do("cancel")
@@ -373,7 +376,7 @@ def test_cancelling_or_skipping_a_subproject(tenant: Tenant, worker: Worker) -> 
 
 
 def nested(tenant: Tenant, depth: int) -> list[Row]:
-    return [agent_step(tenant, "x")] if depth == 0 else [below(tenant, *nested(tenant, depth - 1), dependencies=[])]
+    return [agent_step(tenant, "x")] if depth == 0 else [below(*nested(tenant, depth - 1), dependencies=[])]
 
 
 def test_plans_are_nested_at_most_five_deep(tenant: Tenant, worker: Worker) -> None:
@@ -390,10 +393,10 @@ def test_plans_are_nested_at_most_five_deep(tenant: Tenant, worker: Worker) -> N
 def test_a_plan_below_is_checked_with_the_plan_above(tenant: Tenant) -> None:
     for inner in ([agent_step(tenant, "x", "x")], [], [{"id": "x", "agent": "no-such-agent"}]):
         with refused("PT404" if inner and inner[0]["agent"] != tenant.agent else "22023"):
-            new_project(tenant, [agent_step(tenant, "a"), below(tenant, *inner)])
+            new_project(tenant, [agent_step(tenant, "a"), below(*inner)])
     many = [agent_step(tenant, f"s{n}") for n in range(5000)]
     with refused("22023", "plan_invalid") as refusal:
-        new_project(tenant, [agent_step(tenant, "a"), below(tenant, *many), below(tenant, *many, id="sub2")])
+        new_project(tenant, [agent_step(tenant, "a"), below(*many), below(*many, id="sub2")])
     assert "10000" in refusal.detail
 
 
@@ -484,25 +487,23 @@ def test_who_may_answer(tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "step", "project_status", "result"),
+    ("policy", "outcome"),
     [
-        ("fail", "failed", "failed", None),
-        ("skip", "skipped", "running", None),
-        ("approve", "completed", "running", {"approved": True, "expired": True}),
+        ("fail", ("failed", "failed", None)),
+        ("skip", ("skipped", "running", None)),
+        ("approve", ("completed", "running", {"approved": True, "expired": True})),
     ],
 )
 def test_what_happens_when_nobody_answers(
-    tenant: Tenant, worker: Worker, policy: str, step: str, project_status: str, result: Any
+    tenant: Tenant, worker: Worker, policy: str, outcome: tuple[str, str, Any]
 ) -> None:
     project = started(tenant, [asking(expires_in_seconds=60, on_expiry=policy), agent_step(tenant, "end", "q")])
     reap(worker)
     assert project.states()["q"] == "awaiting_input"
-    tenant.world.admin.execute(
-        "update public.input_requests set expires_at = now() - interval '1 second' where id = %s",
-        project.question("q")["id"],
-    )
+    key = {"id": project.question("q")["id"]}
+    tenant.world.admin.update("input_requests", key, expires_at="2020-01-01")
     reap(worker)
-    assert (project.states()["q"], project.status, project.result("q")) == (step, project_status, result)
+    assert (project.states()["q"], project.status, project.result("q")) == outcome
     assert project.question("q")["status"] == "expired"
     if policy == "fail":
         assert project.read()["error_details"]["error_code"] == "input_expired"
@@ -586,7 +587,8 @@ def test_a_condition_that_cannot_be_computed_fails_the_step_and_is_asked_again(t
     worker.fail(worker.claim_one(tenant), error_code="program_failed")
     assert project.read()["error_details"]["error_code"] == "program_failed"
     project.do("resume")
-    assert program(worker, lease := worker.claim_one(tenant))["kind"] == "condition"
+    lease = worker.claim_one(tenant)
+    assert program(worker, lease)["kind"] == "condition"
     finish(worker, lease, True)
     assert play(worker, project) == [["a"]]
     assert project.status == "completed"
