@@ -374,8 +374,9 @@ declare
   v_task_id uuid;
   v_project public.projects;
 begin
-  insert into public.tasks (agent_conversation_id, agent_slug, method, prompt, params)
+  insert into public.tasks (user_id, agent_conversation_id, agent_slug, method, prompt, params)
   values (
+    coalesce((select auth.uid()), (select c.user_id from public.agent_conversations c where c.id = plan_project.conversation_id)),
     plan_project.conversation_id, plan_project.agent_slug, 'plan_project', plan_project.prompt,
     jsonb_strip_nulls(jsonb_build_object('start', start, 'max_steps', max_steps, 'agents', to_jsonb(agents), 'name', plan_project.name))
   )

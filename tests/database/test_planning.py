@@ -43,7 +43,7 @@ def fence(lease: Row) -> Row:
     return {"task_id": lease["task"]["id"], "attempt": lease["attempt"], "lease_token": lease["lease_token"]}
 
 
-def write(tenant: Tenant, lease: Row, *steps: Row, **more: Any) -> Row:
+def write(tenant: Tenant, lease: Row, *steps: Any, **more: Any) -> Row:
     """Write a plan as a worker does."""
     given = fence(lease) | {"plan": Jsonb({"steps": list(steps)})} | more
     return dict(tenant.world.service.call("write_plan", **given))
@@ -119,6 +119,13 @@ def test_a_task_plans_as_well_as_the_function(tenant: Tenant, worker: Worker) ->
     mine = new_project(tenant, [agent_step(tenant, "x")])
     insert(tenant, params={"project_id": mine.id})
     assert mine.status == "planning"
+
+
+def test_servers_plan_for_the_user_of_the_conversation(tenant: Tenant) -> None:
+    user = tenant.join("member")
+    given = {"conversation_id": tenant.conversation(user), "agent_slug": planner(tenant), "prompt": "Plan it."}
+    row = tenant.world.service.call("plan_project", **given)
+    assert (row["user_id"], row["status"]) == (user.id, "planning")
 
 
 def test_inserting_the_same_request_twice_makes_one_project(tenant: Tenant) -> None:
@@ -197,7 +204,7 @@ def test_a_plan_that_cannot_be_carried_out_is_told_and_nothing_is_written(
     project = ask(tenant, max_steps=2, agents=[tenant.agent])
     lease = worker.claim_one(tenant)
     other = tenant.add_agent()
-    bad: list[tuple[list[Row], str, str]] = [
+    bad: list[tuple[list[Any], str, str]] = [
         ([agent_step(tenant, "a", "a")], "plan_invalid", "circle"),
         ([agent_step(tenant, "a", "b")], "plan_invalid", '"b"'),
         ([], "plan_invalid", "10000"),
@@ -216,7 +223,7 @@ def test_a_plan_that_cannot_be_carried_out_is_told_and_nothing_is_written(
         ([None], "plan_invalid", "no id"),
         ([agent_step(tenant, "a", prompt=5)], "plan_invalid", "prompt"),
         ([agent_step(tenant, "a", dependencies=[{"b": 1}])], "plan_invalid", "not in the plan"),
-        ([agent_step(tenant, "a", name="x" * 501)], "plan_invalid", "name"),
+        ([agent_step(tenant, "a") | {"name": "x" * 501}], "plan_invalid", "name"),
         ([{"id": "s", "type": "subproject", "plan": {"steps": 5}}], "plan_invalid", "10000"),
     ]
     for steps, code, told in bad:
