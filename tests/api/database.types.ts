@@ -1646,6 +1646,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -1675,6 +1676,7 @@ export type Database = {
           parent_project_id?: string | null;
           plan_json?: Json | null;
           plan_version?: number;
+          planning_task_id?: string | null;
           progress?: never;
           project_step_id?: string | null;
           started_at?: string | null;
@@ -1703,6 +1705,7 @@ export type Database = {
           parent_project_id?: string | null;
           plan_json?: Json | null;
           plan_version?: number;
+          planning_task_id?: string | null;
           progress?: never;
           project_step_id?: string | null;
           started_at?: string | null;
@@ -3649,6 +3652,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -3851,6 +3855,44 @@ export type Database = {
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
       agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
+      approve_plan: {
+        Args: { plan_json?: Json; plan_version?: number; project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          planning_task_id: string | null;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       begin_remote_task: {
         Args: { attempt: number; lease_token: string; server: string; task_id: string };
         Returns: Json;
@@ -3877,6 +3919,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4283,6 +4326,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4317,16 +4361,101 @@ export type Database = {
         };
       };
       pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      plan_project: {
+        Args: {
+          agent_slug: string;
+          agents?: string[];
+          conversation_id: string;
+          max_steps?: number;
+          name?: string;
+          prompt: string;
+          start?: boolean;
+        };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          planning_task_id: string | null;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       project_step_result: { Args: { project_step_id: string }; Returns: Json };
       read_ciphertexts: { Args: { after?: string; max_rows?: number; source: string }; Returns: Json };
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
+      read_plan_request: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       read_step_input: { Args: { lease_token: string; task_id: string }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;
+      };
+      refine_project: {
+        Args: { agent_slug?: string; project_id: string; prompt: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          planning_task_id: string | null;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       register_worker: {
         Args: { info?: Json; worker_id: string };
@@ -4485,6 +4614,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4539,6 +4669,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4787,6 +4918,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4824,6 +4956,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4841,6 +4974,10 @@ export type Database = {
         };
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      write_plan: {
+        Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
+        Returns: Json;
+      };
     };
     Enums: {
       [_ in never]: never;
