@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -422,3 +425,21 @@ def test_a_project_somebody_holds_follows_its_planning_a_moment_later(tenant: Te
         assert project.status == "planning"
     reap(worker)
     assert project.status == "failed"
+
+
+def test_the_page_on_projects_shows_plans_and_results_as_they_are(tenant: Tenant, worker: Worker) -> None:
+    page = (Path(__file__).parents[2] / "docs/projects.md").read_text()
+    plan, result = (json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    for step in plan["steps"]:
+        if "agent" in step:
+            step["agent"] = tenant.agent
+    project = new_project(tenant, plan["steps"])
+    project.do("start")
+    play(worker, project, {"draft": result["value"]})
+    project.answer("check", {"approved": True})
+    assert project.result("check") == result
+    assert project.tasks("send")[0]["prompt"] == f"Send: {result['value']}"
+    for function in ("plan_project", "refine_project", "approve_plan"):
+        (told,) = re.findall(rf"^\| `{function}\(([^)]*)\)`", page, re.MULTILINE)
+        arguments = tenant.world.admin.value("select proargnames from pg_proc where proname = %s", function)
+        assert [name.strip("?") for name in told.split(", ")] == arguments
