@@ -105,7 +105,8 @@ def _redactor(settings: Settings) -> Redactor:
     """Return what hides secrets, and hides this worker's own from the start."""
     redactor = Redactor()
     own = (settings.supabase_key, settings.database_url, *split_keys(settings.secrets_key or ""))
-    for value in (*own, *(provider.api_key for provider in settings.providers.values())):
+    lent = (value for name, value in settings.marketplace.items() if not name.endswith("_URL"))
+    for value in (*own, *lent, *(provider.api_key for provider in settings.providers.values())):
         redactor.remember(value or "")
     return redactor
 

@@ -71,7 +71,8 @@ class Answers:
     def _start(self, tasks: Sequence[ClaimedTask]) -> None:
         for claimed in tasks:
             self._drop(self._queue.lease_of(claimed.task.id), "lost")
-            self._queue.open(claimed.lease, claimed.task.timeout_seconds or DEFAULT_TIMEOUT_SECONDS)
+            seconds = claimed.task.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
+            self._queue.open(claimed.lease, seconds, claimed.task.organization_slug)
         self._agents.start(tasks)
 
     def _drop(self, lease: Lease | None, reason: StopReason) -> None:

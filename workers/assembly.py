@@ -14,6 +14,7 @@ from workers.backend import Backend
 from workers.door import Door
 from workers.handlers import build_handlers
 from workers.job import Handler
+from workers.marketplaces import Marketplaces
 from workers.planning import Planner
 from workers.secrets import Secrets
 from workers.settings import Settings
@@ -43,9 +44,13 @@ async def assemble(
         }
     )
     steps = StepPrograms(await stack.enter_async_context(Transforms()), database)
+    marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
     return {
         **handlers,
         "plan_project": Planner(context, database).plan,
         "deliver_webhook": Webhooks(door, database).deliver,
         "evaluate_step": steps.evaluate,
+        "publish_agent": marketplaces.publish,
+        "unpublish_agent": marketplaces.unpublish,
+        "fetch_marketplace_usage": marketplaces.fetch_usage,
     }

@@ -29,6 +29,7 @@ from workers.polls import Polls
 from workers.ports import Agents, ExchangeOptions
 from workers.reports import Batch, ReportQueue
 from workers.schedules import Scheduler
+from workers.slots import Slots, count_slots
 
 Connect = Callable[[], AbstractAsyncContextManager[Backend]]
 
@@ -177,7 +178,7 @@ class Exchange:
             return False
         self._ask_at = now + options.ask_seconds
         self._careful = max(0, self._careful - 1)
-        flight = Flight(batch, asked)
+        flight = Flight(batch, asked, self._count_slots(batch) if asked else None)
         if asked and not batch.finals:
             self._polls.begun()
         self._flights.launch(flight, self._exchange(backend, flight))
@@ -193,12 +194,18 @@ class Exchange:
         room = self._options.concurrency - self.queue.held - self._flights.surplus + finals
         return max(0, min(room, 1 if self._careful else self._options.max_tasks))
 
+    def _count_slots(self, batch: Batch) -> Slots:
+        """Count the slots as a request may tell them that carries this batch."""
+        flights = self._flights
+        free = self._options.concurrency - self.queue.held + flights.finals + batch.finals
+        return count_slots(free, self.queue.holders, batch.freed, flights.slots, flights.given_up)
+
     async def _exchange(self, backend: Backend, flight: Flight) -> None:
         """Make a request and carry out its answer."""
         options = self._options
         request = ExchangeRequest(
             request_id=str(uuid4()),
-            report=build_report(flight.batch.items),
+            report=build_report(flight.batch.items, flight.slots),
             max_tasks=flight.asked,
             lease_seconds=options.lease_seconds,
             methods=options.methods,

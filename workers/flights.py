@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from workers.reports import Batch
+from workers.slots import Slots
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,6 +18,7 @@ class Flight:
 
     batch: Batch
     asked: int
+    slots: Slots | None = None  # What it tells of this worker's slots, if it asks for work.
 
     @property
     def surplus(self) -> int:
@@ -38,6 +41,25 @@ class Flights:
     def surplus(self) -> int:
         """How many leases they may add, all together."""
         return sum(flight.surplus for flight in self._tasks.values())
+
+    @property
+    def finals(self) -> int:
+        """How many last words they carry, all together."""
+        return sum(flight.batch.finals for flight in self._tasks.values())
+
+    @property
+    def given_up(self) -> Counter[str]:
+        """How many slots of each organization they free and do not give it again without counting them."""
+        total = Counter[str]()
+        for flight in self._tasks.values():
+            if flight.slots is None or not flight.slots.under_way:
+                total.update(flight.batch.freed)
+        return total
+
+    @property
+    def slots(self) -> tuple[Slots, ...]:
+        """What those tell that ask for work."""
+        return tuple(flight.slots for flight in self._tasks.values() if flight.slots is not None)
 
     def launch(self, flight: Flight, work: Coroutine[Any, Any, None]) -> None:
         """Start a request; `work` makes it and carries out its answer."""

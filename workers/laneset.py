@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
 
 from workers.contract import Lease
@@ -16,6 +17,7 @@ class LaneSet:
         self._lanes: dict[Lease, Lane] = {}  # In the order in which heartbeats are due.
         self._of_task: dict[str, Lease] = {}  # The newest lease of each task.
         self.without_slot = 0  # How many of the attempts have ended.
+        self.holders: Counter[str] = Counter()  # How many lanes there are of each organization.
         # Lanes with something to send, each in one of these: sent in vain before, the last word, rows.
         self._again: dict[Lease, Lane] = {}
         self._last: dict[Lease, Lane] = {}
@@ -45,6 +47,11 @@ class LaneSet:
         """Return the newest lease of a task."""
         return self._of_task.get(task_id)
 
+    def organizations_of(self, leases: Iterable[Lease]) -> dict[str, int]:
+        """Return how many of these leases are of each organization."""
+        names = (self._lanes[lease].organization for lease in leases)
+        return dict(Counter(name for name in names if name is not None))
+
     def add(self, lane: Lane) -> None:
         """Add a lane whose heartbeat was due just now, in place of an older one of the same lease."""
         if (older := self._lanes.get(lane.lease)) is not None:
@@ -52,6 +59,8 @@ class LaneSet:
         self._lanes[lane.lease] = lane
         self._of_task[lane.lease.task_id] = lane.lease
         self.without_slot += lane.ended
+        if lane.organization is not None:
+            self.holders[lane.organization] += 1
         self.place(lane)
 
     def free_slot(self, lane: Lane) -> None:
@@ -73,6 +82,10 @@ class LaneSet:
         self.place(lane)
         del self._lanes[lane.lease]
         self.without_slot -= lane.ended
+        if lane.organization is not None:
+            self.holders[lane.organization] -= 1
+            if not self.holders[lane.organization]:
+                del self.holders[lane.organization]
         if self._of_task.get(lane.lease.task_id) == lane.lease:
             del self._of_task[lane.lease.task_id]
 

@@ -703,42 +703,120 @@ class PublicInputRequestsUpdate(TypedDict):
 
 
 class PublicMarketplaceIntegrations(BaseModel):
+    action: str | None
     agent_slug: str
+    agent_version: str | None
     created_at: datetime.datetime
+    error_code: str | None
+    error_message: str | None
     id: uuid.UUID
+    listing_hash: str | None
+    look_at: datetime.datetime | None
     marketplace_agent_id: str | None
+    marketplace_id: uuid.UUID
     marketplace_name: str
+    organization_slug: str | None
     published_at: datetime.datetime | None
+    requested_at: datetime.datetime
+    requested_by: uuid.UUID | None
+    revision: int
     status: str
+    task_id: uuid.UUID | None
     unpublished_at: datetime.datetime | None
     updated_at: datetime.datetime
+    usage_error: str | None
+    usage_fetched_at: datetime.datetime | None
     usage_metrics: JsonValue
 
 
 class PublicMarketplaceIntegrationsInsert(TypedDict):
+    action: NotRequired[str | None]
     agent_slug: str
+    agent_version: NotRequired[str | None]
     created_at: NotRequired[datetime.datetime]
+    error_code: NotRequired[str | None]
+    error_message: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
+    listing_hash: NotRequired[str | None]
+    look_at: NotRequired[datetime.datetime | None]
     marketplace_agent_id: NotRequired[str | None]
+    marketplace_id: uuid.UUID
     marketplace_name: NotRequired[str]
+    organization_slug: NotRequired[str | None]
     published_at: NotRequired[datetime.datetime | None]
+    requested_at: NotRequired[datetime.datetime]
+    requested_by: NotRequired[uuid.UUID | None]
+    revision: NotRequired[int]
     status: NotRequired[str]
+    task_id: NotRequired[uuid.UUID | None]
     unpublished_at: NotRequired[datetime.datetime | None]
     updated_at: NotRequired[datetime.datetime]
+    usage_error: NotRequired[str | None]
+    usage_fetched_at: NotRequired[datetime.datetime | None]
     usage_metrics: NotRequired[JsonValue]
 
 
 class PublicMarketplaceIntegrationsUpdate(TypedDict):
+    action: NotRequired[str | None]
     agent_slug: NotRequired[str]
+    agent_version: NotRequired[str | None]
     created_at: NotRequired[datetime.datetime]
+    error_code: NotRequired[str | None]
+    error_message: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
+    listing_hash: NotRequired[str | None]
+    look_at: NotRequired[datetime.datetime | None]
     marketplace_agent_id: NotRequired[str | None]
+    marketplace_id: NotRequired[uuid.UUID]
     marketplace_name: NotRequired[str]
+    organization_slug: NotRequired[str | None]
     published_at: NotRequired[datetime.datetime | None]
+    requested_at: NotRequired[datetime.datetime]
+    requested_by: NotRequired[uuid.UUID | None]
+    revision: NotRequired[int]
     status: NotRequired[str]
+    task_id: NotRequired[uuid.UUID | None]
     unpublished_at: NotRequired[datetime.datetime | None]
     updated_at: NotRequired[datetime.datetime]
+    usage_error: NotRequired[str | None]
+    usage_fetched_at: NotRequired[datetime.datetime | None]
     usage_metrics: NotRequired[JsonValue]
+
+
+class PublicMarketplaces(BaseModel):
+    base_url: str
+    created_at: datetime.datetime
+    fields: JsonValue
+    headers: JsonValue
+    id: uuid.UUID
+    name: str
+    operations: JsonValue
+    organization_slug: str | None
+    updated_at: datetime.datetime
+
+
+class PublicMarketplacesInsert(TypedDict):
+    base_url: str
+    created_at: NotRequired[datetime.datetime]
+    fields: NotRequired[JsonValue]
+    headers: NotRequired[JsonValue]
+    id: NotRequired[uuid.UUID]
+    name: str
+    operations: NotRequired[JsonValue]
+    organization_slug: NotRequired[str | None]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicMarketplacesUpdate(TypedDict):
+    base_url: NotRequired[str]
+    created_at: NotRequired[datetime.datetime]
+    fields: NotRequired[JsonValue]
+    headers: NotRequired[JsonValue]
+    id: NotRequired[uuid.UUID]
+    name: NotRequired[str]
+    operations: NotRequired[JsonValue]
+    organization_slug: NotRequired[str | None]
+    updated_at: NotRequired[datetime.datetime]
 
 
 class PublicMessages(BaseModel):
@@ -960,6 +1038,7 @@ class PublicOrganizations(BaseModel):
     description: str | None
     id: uuid.UUID
     is_active: bool
+    max_running_tasks: int | None
     name: str
     settings: JsonValue
     slug: str
@@ -975,6 +1054,7 @@ class PublicOrganizationsInsert(TypedDict):
     description: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
     is_active: NotRequired[bool]
+    max_running_tasks: NotRequired[int | None]
     name: str
     settings: NotRequired[JsonValue]
     slug: str
@@ -990,6 +1070,7 @@ class PublicOrganizationsUpdate(TypedDict):
     description: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
     is_active: NotRequired[bool]
+    max_running_tasks: NotRequired[int | None]
     name: NotRequired[str]
     settings: NotRequired[JsonValue]
     slug: NotRequired[str]
@@ -2210,6 +2291,23 @@ class PublicAgentActivity(BaseModel):
     failed_count: int | None
     organization_slug: str
     task_count: int | None
+
+
+class PublicAgentContainers(BaseModel):
+    agent_slug: str
+    build_type: str | None
+    container_id: str | None
+    cpu_limit: int | None
+    deployed_at: datetime.datetime | None
+    environment: JsonValue | None
+    framework: str | None
+    memory_limit_mb: int | None
+    network_isolation: str
+    organization_slug: list[str]
+    owner_user_id: uuid.UUID | None
+    status: str
+    subscription_tier: str
+    version: str
 
 
 class PublicAgentMetrics(BaseModel):

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from workers.clean import clean_json
 from workers.contract import REPORT_KINDS, Json, Lease, ReportItem, ReportKind
 from workers.redaction import Veil
+from workers.slots import Slots
 
 # Codes, counts and prices, in which nothing that an agent wrote stands.
 _OUR_WORDS = frozenset(("error_code", "usage"))
@@ -47,15 +48,17 @@ def encode_json(value: Json) -> bytes:
     return text
 
 
-def build_report(items: Iterable[PackedItem]) -> bytes:
+def build_report(items: Iterable[PackedItem], slots: Slots | None = None) -> bytes:
     """Return the report of an exchange as JSON: one list per kind, only the kinds there are, each in order.
 
-    `understands` names the outcomes that workers of the first version did not know.
+    `understands` names the outcomes that workers of the first version did not know; `slots` goes with a claim.
     """
     lists: dict[ReportKind, list[bytes]] = {}
     for item in items:
         lists.setdefault(item.kind, []).append(item.text)
     parts = [b'"%s":[%s]' % (kind.encode(), b",".join(lists[kind])) for kind in REPORT_KINDS if kind in lists]
+    if slots is not None:
+        parts.append(b'"slots":%s' % encode_json(slots.to_json()))
     parts.append(b'"understands":["busy"]')
     return b"{%s}" % b",".join(parts)
 

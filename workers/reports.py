@@ -26,10 +26,14 @@ _BUSY_SECONDS, _BUSY_CAP = 0.05, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one exchange carries; `lanes` wait for its answer, each with whether its last word is in it."""
+    """What one exchange carries; `lanes` wait for its answer, each with whether its last word is in it.
+
+    `freed` is of how many attempts of each organization it carries the last word.
+    """
 
     items: tuple[PackedItem, ...] = ()
     lanes: Mapping[Lease, bool] = field(default_factory=dict)
+    freed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def finals(self) -> int:
@@ -90,11 +94,11 @@ class ReportQueue:
 
     # The exchange's side.
 
-    def open(self, lease: Lease, timeout_seconds: float) -> None:
+    def open(self, lease: Lease, timeout_seconds: float, organization: str | None = None) -> None:
         """Start a lane for a lease just claimed, whose attempt may take `timeout_seconds`."""
         now = self._clock()
         with self._lock:
-            self._lanes.add(Lane(lease, beat_at=now, deadline=now + timeout_seconds))
+            self._lanes.add(Lane(lease, beat_at=now, deadline=now + timeout_seconds, organization=organization))
 
     def add(self, item: ReportItem) -> None:
         """Say the last word about a lease that has no attempt, or none any more."""
@@ -134,7 +138,8 @@ class ReportQueue:
             if not only_heartbeats:
                 self._load(self._lanes.last(), packer, flying, now)
                 self._load(self._lanes.talking(now), packer, flying, now)
-        return Batch(tuple(packer.items), flying)
+            freed = self._lanes.organizations_of(lease for lease, last in flying.items() if last)
+        return Batch(tuple(packer.items), flying, freed)
 
     def settle(self, batch: Batch, busy: Iterable[PackedItem] = ()) -> None:
         """Let go of what a batch carried; items whose row was busy are said again soon, in order, ahead of others."""
@@ -169,6 +174,12 @@ class ReportQueue:
     def held(self) -> int:
         """How many leases this worker may hold: attempts that run, and those whose last word is not confirmed."""
         return len(self._lanes)
+
+    @property
+    def holders(self) -> dict[str, int]:
+        """How many of the leases are of each organization."""
+        with self._lock:
+            return dict(self._lanes.holders)
 
     @property
     def running(self) -> int:

@@ -11,7 +11,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from workers.backend import Backend
@@ -24,6 +24,13 @@ _PLACEHOLDER = re.compile(r"(\$?)\$\{([^}]*)\}")
 _MAX_NAMES = 100  # What the database gives at once.
 _MAX_USED_CHARS = 262_144  # Of all secrets of an agent: each is looked for in all it says, in many forms.
 _KEPT_SECONDS, _MISSING_SECONDS = 10.0, 2.0
+
+
+class SecretSource(Protocol):
+    """Where the values of `${NAME}` come from."""
+
+    async def fill(self, organization: str, value: Any) -> Any:
+        """Return JSON with each `${NAME}` in its strings replaced."""
 
 
 class Secrets:
@@ -79,7 +86,7 @@ class Secrets:
                 "with set_organization_secret.",
                 missing,
             )
-        return _filled(value, values)
+        return filled(value, values)
 
     def redact(self, text: str, organization: str) -> str:
         """Return an organization's text in which the secrets that it was handed so far, and ours, read [redacted]."""
@@ -182,13 +189,14 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(entry)
 
 
-def _filled(value: Any, secrets: Mapping[str, str | None]) -> Any:
+def filled(value: Any, secrets: Mapping[str, str | None]) -> Any:
+    """Return JSON with the secrets put in; `secrets` has every name that it refers to."""
     if isinstance(value, str):
         return _PLACEHOLDER.sub(lambda found: _replacement(found, secrets), value)
     if isinstance(value, Mapping):
-        return {key: _filled(entry, secrets) for key, entry in value.items()}
+        return {key: filled(entry, secrets) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_filled(entry, secrets) for entry in value]
+        return [filled(entry, secrets) for entry in value]
     return value
 
 

@@ -65,6 +65,7 @@ class Settings:
     log_format: LogFormat = "console"
     log_level: str = "INFO"
     providers: Mapping[Provider, ProviderSettings] = field(default_factory=dict)
+    marketplace: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def read_environment(directory: Path | None = None) -> dict[str, str]:
@@ -109,6 +110,7 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "log_format": reader.choice("LOG_FORMAT", "console", get_args(LogFormat)),
         "log_level": reader.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
         "providers": _providers(reader),
+        "marketplace": {name: text for name in env if name.startswith("MARKETPLACE_") and (text := reader.text(name))},
     }
     values.update({name: value for name, value in overrides.items() if value is not None})
     return Settings(**values)  # type: ignore[arg-type]  # each value was checked above or by the command line

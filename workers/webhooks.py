@@ -22,9 +22,9 @@ from workers.contract import ClaimedTask, Completion
 from workers.door import Door, DoorError
 from workers.errors import BackendError, TaskFailure
 from workers.job import Job
+from workers.snippet import read_snippet
 
 _MAX_ANSWER_BYTES = 64_000
-_SNIPPET = 200  # characters
 _ASKS_TO_WAIT = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
@@ -93,7 +93,7 @@ class Webhooks:
         ):
             if response.is_success:  # The rest of its answer does not matter, and is not waited for.
                 return Completion(response="Delivered.", response_metadata={"status": response.status_code})
-            raise _refused(response, await _snippet(response))
+            raise _refused(response, await read_snippet(response))
 
 
 def signed_headers(message_id: str, timestamp: int, body: str, secrets: Sequence[str]) -> dict[str, str]:
@@ -108,21 +108,6 @@ def signed_headers(message_id: str, timestamp: int, body: str, secrets: Sequence
         "webhook-timestamp": str(timestamp),
         "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }
-
-
-async def _snippet(response: httpx.Response) -> str:
-    """Return how the answer begins, as one printable line; as much as came of one that breaks off or never ends."""
-    begun = b""
-    try:
-        async with asyncio.timeout(1):
-            async for chunk in response.aiter_bytes():
-                begun += chunk
-                if len(begun) >= 4 * _SNIPPET:
-                    break
-    except (httpx.HTTPError, TimeoutError):
-        pass
-    text = " ".join(begun.decode(errors="replace").split())
-    return "".join(character for character in text if character.isprintable())[:_SNIPPET]
 
 
 def _refused(response: httpx.Response, snippet: str) -> TaskFailure:

@@ -215,7 +215,7 @@ declare
   v_asked text;
   v_prepared text;
 begin
-  -- Made by private.start_agent_steps, which has looked at all of it, in the middle of whoever's statement.
+  -- Made by the engine of projects (private.start_steps), which has looked at all of it, in the middle of whoever's statement.
   if new.project_step_id is not null and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
     return new;
   end if;
@@ -402,7 +402,12 @@ revoke execute on function private.refuse_new_input() from public;
 
 create trigger refuse_new_input before update of id, organization_slug, user_id, method, prompt, params, created_at on public.tasks
 for each row execute function private.refuse_new_input();
-create trigger check_json before insert or update of params, metadata, evaluation, deliverable_metadata on public.tasks
+-- The tasks of project steps are checked where they are made (private.render_step).
+create trigger check_new_json before insert on public.tasks
+for each row
+when (new.project_step_id is null and (new.params <> '{}' or new.metadata <> '{}' or new.evaluation <> '{}' or new.deliverable_metadata <> '{}'))
+execute function private.check_json('params', 'metadata', 'evaluation', 'deliverable_metadata');
+create trigger check_json before update of params, metadata, evaluation, deliverable_metadata on public.tasks
 for each row
 when (new.params <> '{}' or new.metadata <> '{}' or new.evaluation <> '{}' or new.deliverable_metadata <> '{}')
 execute function private.check_json('params', 'metadata', 'evaluation', 'deliverable_metadata');

@@ -641,7 +641,7 @@ revoke execute on function private.queues_are_paused() from public;
 grant execute on function private.queues_are_paused() to service_role;
 
 create function private.walk_queues(methods text[], from_organization text, from_method text, to_organization text, to_method text, max_queues bigint)
-returns table (organization_slug text, method text, concurrency numeric, floored boolean)
+returns table (organization_slug text, method text, concurrency numeric, cap integer, floored boolean)
 language plpgsql volatile security invoker rows 100
 set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_sort = off set enable_incremental_sort = off
 as $$
@@ -695,7 +695,7 @@ begin
     case
       when o.settings #>> '{limits,max_concurrent_tasks}' is not null and not private.method_is_internal(h.method)
         then (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
-    end, h.floored
+    end, o.max_running_tasks, h.floored
   from heads h
   join public.organizations o on o.slug = h.organization_slug and o.is_active
   where not h.is_start and (walk_queues.methods is null or h.method = any (walk_queues.methods))
@@ -711,6 +711,10 @@ begin
       ) + 1
         <= (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
     )
+    and (
+      o.max_running_tasks is null
+      or (select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = o.slug) < o.max_running_tasks
+    )
     and (not h.floored or exists (select from private.floored_tasks(h.organization_slug, h.method, '{}', 1)))
   limit max_queues;
 end;
@@ -721,7 +725,7 @@ revoke execute on function private.walk_queues(text[], text, text, text, text, b
 grant execute on function private.walk_queues(text[], text, text, text, text, bigint) to service_role;
 
 create function private.queues_with_work(methods text[], organizations text[], max_queues bigint)
-returns table (organization_slug text, method text, concurrency numeric, floored boolean)
+returns table (organization_slug text, method text, concurrency numeric, cap integer, floored boolean)
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off rows 100
 as $$
 declare
@@ -732,7 +736,7 @@ begin
   if organizations is not null then
     v_floored := exists (select from private.queue_floors);
     return query
-    select o.slug, m.name, case when not m.is_internal then (o.settings #>> '{limits,max_concurrent_tasks}')::numeric end, floors.any
+    select o.slug, m.name, case when not m.is_internal then (o.settings #>> '{limits,max_concurrent_tasks}')::numeric end, o.max_running_tasks, floors.any
     from public.organizations o
     cross join public.task_methods m
     cross join lateral (
@@ -757,7 +761,7 @@ begin
 end;
 $$;
 comment on function private.queues_with_work(text[], text[], bigint) is
-  'Queues (organization and method) with pending tasks, at most max_queues, settings.limits.max_concurrent_tasks of their organizations, and whether they have floors.';
+  'Queues (organization and method) with pending tasks, at most max_queues, settings.limits.max_concurrent_tasks and max_running_tasks of their organizations, and whether they have floors.';
 revoke execute on function private.queues_with_work(text[], text[], bigint) from public;
 grant execute on function private.queues_with_work(text[], text[], bigint) to service_role;
 
@@ -857,7 +861,7 @@ revoke execute on function private.park_for_agents(uuid[], text[], uuid[]) from 
 grant execute on function private.park_for_agents(uuid[], text[], uuid[]) to service_role;
 
 -- Sorting is switched off, so that the planner, whatever it knows of the table, takes the index that has the order.
-create function private.pick_tasks(max_tasks integer, methods text[], organizations text[], out ids uuid[], out undecided boolean)
+create function private.pick_tasks(max_tasks integer, methods text[], organizations text[], slots jsonb, out ids uuid[], out undecided boolean)
 language plpgsql volatile security invoker
 set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
 as $$
@@ -869,6 +873,7 @@ declare
   v_limited text[];
   v_locked text[];
   v_rooms integer[];
+  v_held integer[];
   v_depth integer;
   v_passed uuid[] := '{}';
   v_parked uuid[];
@@ -920,7 +925,7 @@ begin
   end if;
   v_walked := private.entries_walked('private.live_tasks_pending_idx');
   select array_agg(q.organization_slug) as organizations, array_agg(q.method) as methods, array_agg(q.concurrency) as limits,
-    array_agg(q.floored) as floored, count(*) as number, count(q.concurrency) > 0 as limited
+    array_agg(q.cap) as caps, array_agg(q.floored) as floored, count(*) as number, count(coalesce(q.concurrency, q.cap)) > 0 as limited
   into v_queues
   from private.queues_with_work(methods, organizations, v_max_queues) q;
   if organizations is null and v_queues.number = v_max_queues then
@@ -935,35 +940,47 @@ begin
     -- One claimer at a time counts what a limited organization runs; the others leave it to the next round.
     v_locked := array(
       select o.slug from public.organizations o
-      where o.slug = any (array(select q.slug from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null))
+      where o.slug = any (array(
+        select q.slug from unnest(v_queues.organizations, v_queues.limits, v_queues.caps) q (slug, concurrency, cap)
+        where coalesce(q.concurrency, q.cap) is not null
+      ))
       order by o.slug
       for no key update skip locked
     );
     v_rooms := array(
       select case
-        when q.concurrency is null then 100000
-        when q.slug = any (v_locked) then floor(least(q.concurrency, 100000)) - (
-          select count(*) from private.live_tasks r
-          where r.state = 'running' and r.organization_slug = q.slug and r.method <> all (array(select m.name from public.task_methods m where m.is_internal))
+        when coalesce(q.concurrency, q.cap) is null then 100000
+        when q.slug = any (v_locked) then least(
+          case when q.concurrency is not null then floor(least(q.concurrency, 100000)) - (
+            select count(*) from private.live_tasks r
+            where r.state = 'running' and r.organization_slug = q.slug and r.method <> all (array(select m.name from public.task_methods m where m.is_internal))
+          ) end,
+          case when q.cap is not null
+            then q.cap - (select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = q.slug)
+          end
         )
         else 0
       end
-      from unnest(v_queues.organizations, v_queues.limits) with ordinality q (slug, concurrency, place)
+      from unnest(v_queues.organizations, v_queues.limits, v_queues.caps) with ordinality q (slug, concurrency, cap, place)
       order by q.place
     );
     undecided := exists (
-      select from unnest(v_queues.organizations, v_queues.limits) q (slug, concurrency) where q.concurrency is not null and q.slug <> all (v_locked)
+      select from unnest(v_queues.organizations, v_queues.limits, v_queues.caps) q (slug, concurrency, cap)
+      where coalesce(q.concurrency, q.cap) is not null and q.slug <> all (v_locked)
     );
+  end if;
+  if slots is not null and private.slots_are_shared(organizations) then
+    select s.rooms, s.held, undecided or s.waits into v_rooms, v_held, undecided from private.share_slots(slots, v_queues.organizations, v_rooms) s;
   end if;
   v_depth := ceil(2.0 * max_tasks / v_queues.number);
   -- Usually one round; more when others are taking the same tasks, or when keys and agents hold some back.
   for v_round in 1..20 loop
-    select array_agg(c.task_id) as ids, array_agg(c.turn) as turns, array_agg(distinct c.agent_slug) as agents,
+    select array_agg(c.task_id) as ids, array_agg(c.turn + coalesce(c.held, 0)) as turns, array_agg(distinct c.agent_slug) as agents,
       bool_or(c.concurrency_key is not null) as keyed, bool_or(c.place >= v_depth) as more
     into v_candidates
     from (
-      select l.*, q.room, row_number() over (partition by q.slug order by l.priority, l.scheduled_at, l.ticket) as turn
-      from unnest(v_queues.organizations, v_queues.methods, v_rooms, v_queues.floored) q (slug, method, room, floored)
+      select l.*, q.room, q.held, row_number() over (partition by q.slug order by l.priority, l.scheduled_at, l.ticket) as turn
+      from unnest(v_queues.organizations, v_queues.methods, v_rooms, v_held, v_queues.floored) q (slug, method, room, held, floored)
       cross join lateral (
         select x.task_id, x.priority, x.scheduled_at, x.ticket, x.concurrency_key, x.agent_slug, row_number() over () as place
         from (
@@ -1000,14 +1017,16 @@ begin
       from unnest(v_candidates.ids, v_candidates.turns) c (id, turn)
       join public.tasks t on t.id = c.id and t.status = 'pending'
       where t.id = any (v_candidates.ids) and c.id <> all (v_parked) -- the first, so that no plan begins with the whole table
-      order by c.turn, random() -- priorities are each organization's own
+      order by c.turn, random() -- who holds the fewest slots goes first; priorities are each organization's own
       limit max_tasks - cardinality(ids)
       for update of t skip locked
     );
     ids := ids || v_taken;
     undecided := undecided or v_parked <> '{}';
-    exit when cardinality(ids) >= max_tasks or not v_candidates.more and v_parked = '{}';
-    v_passed := v_passed || v_taken || v_parked;
+    exit when cardinality(ids) >= max_tasks
+      or not v_candidates.more and v_parked = '{}' and cardinality(v_taken) = cardinality(v_candidates.ids);
+    -- Those too that others are just taking: where there is little room, they would be all that is looked at.
+    v_passed := v_passed || v_candidates.ids;
     v_depth := least(v_depth * 4, 4000);
     v_rooms := array(
       select q.room - (select count(*) from private.live_tasks l where l.task_id = any (v_taken) and l.organization_slug = q.slug)
@@ -1018,15 +1037,15 @@ begin
   undecided := undecided or organizations is null and v_queues.number = v_max_queues and cardinality(ids) < max_tasks;
 end;
 $$;
-comment on function private.pick_tasks(integer, text[], text[]) is
-  'Locks up to max_tasks pending tasks that are due: organizations take turns, and within one priority goes before age. undecided: other claimers are just deciding about more.';
-revoke execute on function private.pick_tasks(integer, text[], text[]) from public;
-grant execute on function private.pick_tasks(integer, text[], text[]) to service_role;
+comment on function private.pick_tasks(integer, text[], text[], jsonb) is
+  'Locks up to max_tasks pending tasks that are due: organizations take turns, those first that hold the fewest of the worker''s slots, none more than its share of them; within one priority goes before age. undecided: other requests are just deciding about more.';
+revoke execute on function private.pick_tasks(integer, text[], text[], jsonb) from public;
+grant execute on function private.pick_tasks(integer, text[], text[], jsonb) to service_role;
 
 -- Claiming -------------------------------------------------------------------------------------------------------------
 
 create function private.lease_tasks(
-  worker_id text, max_tasks integer, lease_seconds integer, methods text[], organizations text[], out leases jsonb, out undecided boolean
+  worker_id text, max_tasks integer, lease_seconds integer, methods text[], organizations text[], slots jsonb, out leases jsonb, out undecided boolean
 )
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
@@ -1038,7 +1057,10 @@ declare
 begin
   perform private.check_worker_id(worker_id);
   perform private.check_claim_arguments(max_tasks, lease_seconds);
-  select p.ids, p.undecided into v_ids, undecided from private.pick_tasks(max_tasks, methods, organizations) p;
+  if slots is not null then
+    perform private.check_slots(slots);
+  end if;
+  select p.ids, p.undecided into v_ids, undecided from private.pick_tasks(max_tasks, methods, organizations, slots) p;
   -- An answer has a size that can be sent; the first task always goes.
   select coalesce(array_agg(s.id), '{}'), undecided or count(*) < cardinality(v_ids) into v_ids, undecided
   from (
@@ -1075,10 +1097,10 @@ begin
   from claimed c;
 end;
 $$;
-comment on function private.lease_tasks(text, integer, integer, text[], text[]) is
+comment on function private.lease_tasks(text, integer, integer, text[], text[], jsonb) is
   'Leases up to max_tasks due tasks to a worker and starts their runs; leases is [{task_id, attempt, lease_token, lease_expires_at}].';
-revoke execute on function private.lease_tasks(text, integer, integer, text[], text[]) from public;
-grant execute on function private.lease_tasks(text, integer, integer, text[], text[]) to service_role;
+revoke execute on function private.lease_tasks(text, integer, integer, text[], text[], jsonb) from public;
+grant execute on function private.lease_tasks(text, integer, integer, text[], text[], jsonb) to service_role;
 
 create function private.describe_leases(leases jsonb) returns json
 language plpgsql stable security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
@@ -1132,13 +1154,19 @@ revoke execute on function private.describe_leases(jsonb) from public;
 grant execute on function private.describe_leases(jsonb) to service_role;
 
 create function public.claim_tasks(
-  worker_id text, max_tasks integer default 1, lease_seconds integer default 30, methods text[] default null, organizations text[] default null
+  worker_id text, max_tasks integer default 1, lease_seconds integer default 30, methods text[] default null, organizations text[] default null,
+  slots jsonb default null
 ) returns json
-language sql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = ''
 as $$
-  select private.describe_leases(l.leases) from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations) l;
+declare
+  v_leases constant jsonb := (select l.leases from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, slots) l);
+begin
+  -- A statement of its own: in one with the claim it would not see a task that was committed since that began, and was leased all the same.
+  return private.describe_leases(v_leases);
+end;
 $$;
-comment on function public.claim_tasks(text, integer, integer, text[], text[]) is
-  'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts, agent_calls, call_stack}]; agent is null when it is gone. methods and organizations narrow what is asked for.';
-revoke execute on function public.claim_tasks(text, integer, integer, text[], text[]) from public, anon, authenticated;
-grant execute on function public.claim_tasks(text, integer, integer, text[], text[]) to service_role;
+comment on function public.claim_tasks(text, integer, integer, text[], text[], jsonb) is
+  'Leases up to max_tasks due tasks to a worker and starts their runs. Returns [{task, agent, attempt, lease_token, lease_expires_at, run_id, history, input, checkpoint, allowed_hosts, agent_calls, call_stack}]; agent is null when it is gone. methods and organizations narrow what is asked for. slots {free, held?: {organization: n}} tells the worker''s slots, free ones before this claim included, so that no organization takes all (set_max_share).';
+revoke execute on function public.claim_tasks(text, integer, integer, text[], text[], jsonb) from public, anon, authenticated;
+grant execute on function public.claim_tasks(text, integer, integer, text[], text[], jsonb) to service_role;

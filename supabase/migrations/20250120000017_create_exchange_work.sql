@@ -200,11 +200,12 @@ begin
   perform private.wake_forgotten_tasks();
   perform private.fold_costs();
   perform private.purge_webhook_deliveries();
+  perform private.tend_marketplaces();
   return true;
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, budgets, old deliveries of webhooks, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, budgets, old deliveries of webhooks, marketplaces, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 
@@ -342,7 +343,7 @@ begin
         perform private.advance_forgotten_projects();
       end if;
       select l.leases, l.undecided into v_leases, v_undecided
-      from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations) l;
+      from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, nullif(report -> 'slots', 'null')) l;
       v_undecided := v_undecided or exists (select from private.project_work); -- there will be tasks as soon as somebody else has committed
     end if;
     -- Also when a claim found nothing: a copy that arrives late takes no work, since nobody would do it.
@@ -362,6 +363,6 @@ begin
 end;
 $$;
 comment on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) is
-  'One tick of a worker: takes its report {heartbeats, events, completed, failed, paused, released}, claims up to max_tasks, and answers {tasks, outcomes, cancel, next_poll_ms, schedules_due}. The same request_id again gives the same answer and acts once.';
+  'One tick of a worker: takes its report {heartbeats, events, completed, failed, paused, released, slots}, claims up to max_tasks, and answers {tasks, outcomes, cancel, next_poll_ms, schedules_due}. slots {free, held?, freed?, under_way?} tells what the worker holds of its slots for each organization, and what the report frees (set_max_share). The same request_id again gives the same answer and acts once.';
 revoke execute on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) from public, anon, authenticated;
 grant execute on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) to service_role;

@@ -1,4 +1,5 @@
--- Container resources and marketplace integrations of agents (document E).
+-- Container resources of agents (document E): what an agent's container may use follows from its owner's tier, for every writer.
+-- Lock order: whoever changes a tier holds the row of the organization or user, then waits for transactions that add agents.
 
 create table public.container_resources (
   id uuid primary key default gen_random_uuid(),
@@ -28,7 +29,7 @@ create index idx_container_resources_tier on public.container_resources (subscri
 create trigger set_updated_at before update on public.container_resources
 for each row execute function public.set_updated_at();
 
-create function private.set_container_resources(agents public.agents[]) returns void
+create function private.set_container_resources(slugs text[]) returns void
 language sql volatile security definer set search_path = ''
 as $$
   insert into public.container_resources as r (agent_slug, subscription_tier, cpu_limit, memory_limit_mb, network_isolation)
@@ -45,44 +46,64 @@ as $$
       ),
       'basic'
     ) as tier
-    from unnest(agents) a
+    from public.agents a
+    where a.slug = any (slugs)
+    order by a.slug
   ) t
   on conflict (agent_slug) do update
   set subscription_tier = excluded.subscription_tier, cpu_limit = excluded.cpu_limit,
     memory_limit_mb = excluded.memory_limit_mb, network_isolation = excluded.network_isolation
   where r.subscription_tier <> excluded.subscription_tier;
 $$;
-comment on function private.set_container_resources(public.agents[]) is 'Derives the resources of agents from their owners'' tiers; of several organizations the highest counts.';
-revoke execute on function private.set_container_resources(public.agents[]) from public;
+comment on function private.set_container_resources(text[]) is 'Derives the resources of agents from their owners'' tiers; of several organizations the highest counts.';
+revoke execute on function private.set_container_resources(text[]) from public;
+
+create function private.follow_owner() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- Until this transaction ends no tier changes; whoever just changes one is waited for, and then read as it is.
+  perform pg_advisory_xact_lock_shared(hashtext('container_resources'), 0);
+  if tg_op = 'INSERT' then
+    perform private.set_container_resources(array(select n.slug from new_rows n));
+  else
+    perform private.set_container_resources(array[new.slug]);
+  end if;
+  return null;
+end;
+$$;
+comment on function private.follow_owner() is 'After agents are added or change owners: their container_resources.';
+revoke execute on function private.follow_owner() from public;
 
 create function private.follow_tier() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  if tg_table_name = 'agents' then
-    perform private.set_container_resources(array[new]::public.agents[]);
-  elsif tg_table_name = 'users' then
-    perform private.set_container_resources(array(select a from public.agents a where a.owner_user_id = new.id));
+  -- One at a time: of two organizations that share an agent each would else see the other's old tier.
+  perform pg_advisory_xact_lock(hashtext('container_resources'), 0);
+  if tg_table_name = 'users' then
+    perform private.set_container_resources(array(select a.slug from public.agents a where a.owner_user_id = new.id));
   else
-    perform private.set_container_resources(array(select a from public.agents a where a.organization_slug @> array[new.slug]));
+    perform private.set_container_resources(array(select a.slug from public.agents a where a.organization_slug @> array[new.slug]));
   end if;
   return null;
 end;
 $$;
-comment on function private.follow_tier() is 'After an agent is written, or a tier changes: brings container_resources in step.';
+comment on function private.follow_tier() is 'After the tier of an organization or a user changes: the container_resources of all their agents, in one statement.';
 revoke execute on function private.follow_tier() from public;
 
-create trigger follow_tier_on_insert after insert on public.agents
-for each row execute function private.follow_tier();
-create trigger follow_tier_on_update after update of organization_slug, owner_user_id on public.agents
-for each row execute function private.follow_tier();
+create trigger follow_owner_on_insert after insert on public.agents
+referencing new table as new_rows
+for each statement execute function private.follow_owner();
+create trigger follow_owner_on_update after update of organization_slug, owner_user_id on public.agents
+for each row execute function private.follow_owner();
 create trigger follow_tier after update of subscription_tier on public.organizations
 for each row when (old.subscription_tier <> new.subscription_tier) execute function private.follow_tier();
 create trigger follow_tier after update of subscription_tier on public.users
 for each row when (old.subscription_tier <> new.subscription_tier) execute function private.follow_tier();
 
 -- Agents from before this migration get theirs.
-select private.set_container_resources(array(select a from public.agents a));
+select private.set_container_resources(array(select a.slug from public.agents a));
 
 comment on table public.container_resources is 'What an agent''s container may use; one row per agent, derived from its owner''s subscription tier.';
 comment on column public.container_resources.cpu_limit is 'Cores.';
@@ -96,62 +117,40 @@ create policy "Whoever reads an agent reads its resources" on public.container_r
 for select to authenticated
 using (exists (select from public.agents a where a.slug = agent_slug));
 
--- Marketplaces -------------------------------------------------------------------------------------------------------
+-- Less than the tier allows --------------------------------------------------------------------------------------------
 
-create table public.marketplace_integrations (
-  id uuid primary key default gen_random_uuid(),
-  agent_slug text not null references public.agents (slug) on delete cascade,
-  marketplace_name text not null default 'hyphrki',
-  marketplace_agent_id text,
-  status text not null default 'pending',
-  published_at timestamptz,
-  unpublished_at timestamptz,
-  usage_metrics jsonb not null default '{}',
-  created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now(),
-  -- The integrations of an agent (also the foreign key).
-  constraint agent_is_once_on_a_marketplace unique (agent_slug, marketplace_name),
-  constraint status_is_known check (status in ('pending', 'published', 'unpublished', 'error')),
-  constraint names_are_short check (length(marketplace_name) <= 50 and length(marketplace_agent_id) <= 255),
-  constraint published_means_published_at check (status <> 'published' or published_at is not null),
-  constraint unpublished_means_unpublished_at check (status <> 'unpublished' or unpublished_at is not null),
-  constraint usage_metrics_is_an_object check (jsonb_typeof(usage_metrics) = 'object')
-);
-
--- What is published, what waits.
-create index idx_marketplace_status on public.marketplace_integrations (status);
-
-create trigger set_updated_at before update on public.marketplace_integrations
-for each row execute function public.set_updated_at();
-
-comment on table public.marketplace_integrations is 'An agent on a marketplace. Developers ask for it (status pending); the adapter publishes and keeps the metrics.';
-
-alter table public.marketplace_integrations enable row level security;
-revoke all on public.marketplace_integrations from anon, authenticated, service_role;
-grant select, delete on public.marketplace_integrations to authenticated;
-grant insert (agent_slug, marketplace_name) on public.marketplace_integrations to authenticated;
-grant select, insert, update, delete on public.marketplace_integrations to service_role;
-
-create function private.my_changeable_agents() returns setof text
-language sql stable security definer set search_path = ''
+create function private.resource_limits_are_valid(resource_limits jsonb) returns boolean
+language sql immutable set search_path = ''
 as $$
-  select a.slug from public.agents a
-  where a.owner_user_id = (select private.my_active_id())
-    or (a.owner_user_id is null and a.organization_slug && array(select private.my_organizations('developer'))
-      and a.organization_slug <@ array(select private.my_organizations('developer')));
+  select coalesce(
+    resource_limits - array['cpu_limit', 'memory_limit_mb'] = '{}'
+    and not jsonb_path_exists(resource_limits, 'strict $.* ? (!(@.type() == "number" && @ >= 1 && @ <= 1000000 && @ == @.floor()))', '{}', true), false);
 $$;
-comment on function private.my_changeable_agents() is 'Slugs of the agents that the caller may change: their own, and those whose organizations they all develop for.';
-revoke execute on function private.my_changeable_agents() from public;
-grant execute on function private.my_changeable_agents() to authenticated, service_role;
+comment on function private.resource_limits_are_valid(jsonb) is 'True for {cpu_limit?: cores, memory_limit_mb?: megabytes}, whole numbers from 1 to 1000000, and nothing else.';
+revoke execute on function private.resource_limits_are_valid(jsonb) from public;
+grant execute on function private.resource_limits_are_valid(jsonb) to authenticated, service_role;
 
-create policy "Whoever reads an agent sees where it is published" on public.marketplace_integrations
-for select to authenticated
-using (exists (select from public.agents a where a.slug = agent_slug));
+alter table public.agents
+add constraint resource_limits_are_cpu_limit_and_memory_limit_mb check (resource_limits is null or private.resource_limits_are_valid(resource_limits));
+comment on column public.agents.resource_limits is
+  'What operators allow this agent less than its tier: {cpu_limit, memory_limit_mb}. More than the tier counts for nothing; see agent_containers.';
 
-create policy "Whoever changes an agent asks for its publication" on public.marketplace_integrations
-for insert to authenticated
-with check (agent_slug = any (array(select private.my_changeable_agents())));
-
-create policy "Whoever changes an agent withdraws a request" on public.marketplace_integrations
-for delete to authenticated
-using (status in ('pending', 'error') and agent_slug = any (array(select private.my_changeable_agents())));
+create view public.agent_containers with (security_invoker = true) as
+select a.slug as agent_slug, a.organization_slug, a.owner_user_id, a.status, a.version, a.framework, a.build_type, a.container_id, a.deployed_at,
+  r.subscription_tier,
+  least(r.cpu_limit, (a.resource_limits ->> 'cpu_limit')::integer) as cpu_limit,
+  least(r.memory_limit_mb, (a.resource_limits ->> 'memory_limit_mb')::integer) as memory_limit_mb,
+  r.network_isolation,
+  jsonb_build_object(
+    'AGENT_SLUG', a.slug, 'AGENT_VERSION', a.version, 'SUBSCRIPTION_TIER', r.subscription_tier,
+    'CPU_LIMIT', least(r.cpu_limit, (a.resource_limits ->> 'cpu_limit')::integer)::text,
+    'MEMORY_LIMIT_MB', least(r.memory_limit_mb, (a.resource_limits ->> 'memory_limit_mb')::integer)::text,
+    'NETWORK_ISOLATION', r.network_isolation
+  ) as environment
+from public.agents a
+join public.container_resources r on r.agent_slug = a.slug;
+comment on view public.agent_containers is
+  'For whoever starts the containers of agents: the limits that hold, the lower of tier and resource_limits, and the container''s environment, which has no secrets.';
+comment on column public.agent_containers.cpu_limit is 'Cores.';
+revoke all on public.agent_containers from anon, authenticated, service_role;
+grant select on public.agent_containers to authenticated, service_role;

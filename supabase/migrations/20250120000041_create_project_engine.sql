@@ -235,14 +235,18 @@ language plpgsql volatile security invoker set search_path = '' set enable_nestl
 as $$
 declare
   v_project public.projects;
-  v_left uuid[];
+  v_checks uuid[];
   v_type record;
 begin
-  select p.* into v_project from public.projects p where p.id = start_steps.project_id and p.status = 'running';
-  if not found or ids = '{}' then
-    return '{}'; -- they are ready, and start when it runs
+  if ids = '{}' then
+    return '{}';
   end if;
-  -- What tasks name; an account or an organization that is just being deleted is not waited for.
+  select p.* into v_project from public.projects p where p.id = start_steps.project_id and p.status = 'running';
+  if not found then
+    update public.project_steps s set status = 'ready' where s.id = any (ids) and s.status = 'pending'; -- they start when it runs
+    return '{}';
+  end if;
+  -- What tasks and projects name; what is just being deleted is not waited for.
   perform from public.organizations o where o.slug = v_project.organization_slug for key share skip locked;
   if found then
     perform from public.users u where u.id = v_project.user_id for key share skip locked;
@@ -251,19 +255,24 @@ begin
     perform from public.agent_conversations c where c.id = v_project.conversation_id for key share skip locked;
   end if;
   if not found then
+    update public.project_steps s set status = 'ready' where s.id = any (ids) and s.status = 'pending';
     insert into private.project_work (project_id) values (v_project.id);
     return '{}';
   end if;
-  v_left := array(
+  v_checks := array(
     select s.id from public.project_steps s join private.step_links l on l.project_step_id = s.id
-    where s.id = any (ids) and l.project_step_id = any (ids) and (s.condition is null or l.is_checked)
+    where s.id = any (ids) and s.condition is not null and l.project_step_id = any (ids) and not l.is_checked
     order by s.step_index
   );
-  if cardinality(v_left) < cardinality(ids) then
-    perform private.start_evaluations(v_project, array(select i.id from unnest(ids) i (id) except select l.id from unnest(v_left) l (id)));
+  update public.project_steps s set status = 'ready'
+  where s.id = any (ids) and s.status = 'pending' and (s.step_type <> 'agent' or s.id = any (v_checks));
+  if v_checks <> '{}' then
+    perform private.start_evaluations(v_project, v_checks);
   end if;
   for v_type in
-    select s.step_type, array_agg(s.id order by s.step_index) as ids from public.project_steps s where s.id = any (v_left) group by s.step_type
+    select s.step_type, array_agg(s.id order by s.step_index) as ids from public.project_steps s
+    where s.id = any (ids) and s.id <> all (v_checks)
+    group by s.step_type
   loop
     case v_type.step_type
       when 'agent' then perform private.start_agent_steps(v_project, v_type.ids);
@@ -277,7 +286,7 @@ begin
 end;
 $$;
 comment on function private.start_steps(uuid, uuid[]) is
-  'Starts ready steps of a running project as their types say (the functions stand with the types, in the next migration); returns those that ended at once. Called with the project locked.';
+  'Starts steps whose dependencies are over as their types say (those functions stand in the next migration), if their project runs; returns those that ended at once. Called with the project locked.';
 revoke execute on function private.start_steps(uuid, uuid[]) from public;
 
 create function private.ready_steps(project_id uuid) returns uuid[]
@@ -325,15 +334,11 @@ begin
   if v_met is null then
     return '{}';
   end if;
-  with ready as (
-    update public.project_steps s set status = 'ready' where s.id = any (v_met) and s.status = 'pending' returning s.id
-  )
-  select coalesce(array_agg(r.id), '{}') into v_met from ready r;
-  return v_met;
+  return array(select s.id from public.project_steps s where s.id = any (v_met) and s.status = 'pending');
 end;
 $$;
 comment on function private.release_dependents(uuid[]) is
-  'Tells the dependents of steps that are over, each once; returns those that are ready now. Called with the project locked.';
+  'Tells the dependents of steps that are over, each once; returns those that may start now, for private.start_steps. Called with the project locked.';
 revoke execute on function private.release_dependents(uuid[]) from public;
 
 create function private.end_steps_of(task_ids uuid[], out ended uuid[], out ready uuid[])

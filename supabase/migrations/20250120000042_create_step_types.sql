@@ -221,20 +221,14 @@ $$;
 comment on function private.render_json(jsonb, jsonb, jsonb, integer) is 'JSON with the templates in its texts filled in; a text that is one template becomes the value itself.';
 revoke execute on function private.render_json(jsonb, jsonb, jsonb, integer) from public;
 
-create function private.render_step(
+create function private.render_templates(
   step public.project_steps, steps jsonb, item jsonb, place integer, out prompt text, out params jsonb, out error_code text, out error_message text
 )
 language plpgsql stable security invoker set search_path = ''
 as $$
 begin
-  prompt := coalesce(step.prompt, step.step_name);
-  params := step.params;
-  if step.prompt like '%{{%' then
-    prompt := private.render_text(step.prompt, steps, item, place);
-  end if;
-  if params::text like '%{{%' then
-    params := private.render_json(step.params, steps, item, place);
-  end if;
+  prompt := private.render_text(coalesce(step.prompt, step.step_name), steps, item, place);
+  params := private.render_json(step.params, steps, item, place);
   if btrim(prompt, e' \t\r\n') = '' then
     error_code := 'prompt_empty';
     error_message := 'Nothing is left of the prompt: the results that it names are empty.';
@@ -251,6 +245,24 @@ exception
     get stacked diagnostics error_message = pg_exception_detail;
 end;
 $$;
+comment on function private.render_templates(public.project_steps, jsonb, jsonb, integer) is 'The prompt and the params of a step with its templates filled in, or why that cannot be.';
+revoke execute on function private.render_templates(public.project_steps, jsonb, jsonb, integer) from public;
+
+create function private.render_step(
+  step public.project_steps, steps jsonb, item jsonb, place integer, out prompt text, out params jsonb, out error_code text, out error_message text
+)
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  -- What a plan says itself was checked with it.
+  if step.prompt like '%{{%' or step.params <> '{}' and step.params::text like '%{{%' then
+    select r.* into prompt, params, error_code, error_message from private.render_templates(step, steps, item, place) r;
+  else
+    prompt := coalesce(step.prompt, step.step_name);
+    params := step.params;
+  end if;
+end;
+$$;
 comment on function private.render_step(public.project_steps, jsonb, jsonb, integer) is 'The prompt and the params of a step''s task, or why there can be none.';
 revoke execute on function private.render_step(public.project_steps, jsonb, jsonb, integer) from public;
 
@@ -258,6 +270,7 @@ create function private.fail_step(project_step_id uuid, error_code text, error_m
 language plpgsql volatile security invoker set search_path = ''
 as $$
 begin
+  update public.project_steps s set status = 'ready' where s.id = fail_step.project_step_id and s.status = 'pending';
   update public.project_steps s set status = 'failed', error_details = private.step_error(s.task_id, error_code, error_message)
   where s.id = fail_step.project_step_id and s.completed_at is null;
 end;
@@ -289,6 +302,7 @@ begin
     from public.project_steps s
     left join public.agents a on a.slug = s.agent_slug and (a.organization_slug @> array[project.organization_slug] or a.owner_user_id = project.user_id)
     where s.id = any (ids) and s.agent_slug <> all (v_slugs) and a.status is distinct from 'active';
+    update public.project_steps s set status = 'ready' where s.id = any (ids) and s.agent_slug <> all (v_slugs) and s.status = 'pending';
     insert into private.project_work (project_id)
     select project.id
     where exists (select from public.project_steps s where s.id = any (ids) and s.agent_slug <> all (v_slugs) and s.completed_at is null);
@@ -315,7 +329,7 @@ begin
       join private.step_links l on l.project_step_id = s.id
       join public.agents a on a.slug = s.agent_slug
       cross join lateral private.render_step(s, case when l.refs <> '{}' then private.results_of(project.id, l.refs, 4000000) end, null, null) r
-      where s.id = any (ids) and l.project_step_id = any (ids) and s.status = 'ready' and s.task_id is null and a.slug = any (v_slugs)
+      where s.id = any (ids) and l.project_step_id = any (ids) and s.status in ('pending', 'ready') and s.task_id is null and a.slug = any (v_slugs)
       order by s.step_index
     ),
     made as (
@@ -329,7 +343,7 @@ begin
       where c.error_code is null
     ),
     queued as (
-      update public.project_steps s set task_id = c.task_id
+      update public.project_steps s set status = 'ready', task_id = c.task_id
       from chosen c
       where s.id = c.id and s.id = any (ids) and c.error_code is null
     )
@@ -339,7 +353,7 @@ begin
   end loop;
 end;
 $$;
-comment on function private.start_agent_steps(public.projects, uuid[]) is 'Makes the tasks of ready steps of the type agent.';
+comment on function private.start_agent_steps(public.projects, uuid[]) is 'Makes the tasks of steps of the type agent whose dependencies are over, and makes them ready where they are not yet.';
 revoke execute on function private.start_agent_steps(public.projects, uuid[]) from public;
 
 -- transform, and conditions of every type ----------------------------------------------------------------------------

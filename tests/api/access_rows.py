@@ -86,6 +86,12 @@ def resources(scene: Scene, whose: str) -> Json:
     return {"agent_slug": slug, "network_isolation": "shared", **tier}
 
 
+def integration(scene: Scene, whose: str) -> Json:
+    """One that the reaper does not look at, so that it stays as it is."""
+    marketplace = {"marketplace_name": unique("market"), "marketplace_id": scene.row("marketplaces", "platform")["id"]}
+    return {"agent_slug": scene.row("agents", whose)["slug"], **marketplace, "look_at": None}
+
+
 def credential(scene: Scene, _: str) -> Json:
     repository_id = scene.make("agent_repositories", "organization")["id"]
     return {"repository_id": repository_id, "encrypted_token": "gAAAA" + "x" * 80}
@@ -203,9 +209,15 @@ KINDS: dict[str, Kind] = {
         server=lambda scene, _: {"created_by": scene.user_id("colleague")},
     ),
     "container_resources": Kind(resources, {"subscription_tier": "pro", "cpu_limit": 4, "memory_limit_mb": 8192}),
-    "marketplace_integrations": Kind(
-        under("agents", "agent_slug", lambda: {"marketplace_name": unique("market")}), sets("marketplace_agent_id")
+    "marketplaces": Kind(
+        lambda scene, whose: {
+            **({} if whose == "platform" else {"organization_slug": scene.slug}),
+            "name": unique("market"),
+            "base_url": "https://market.example",
+        },
+        lambda word: {"base_url": f"https://{word}.example"},
     ),
+    "marketplace_integrations": Kind(integration, sets("marketplace_agent_id")),
     "agent_repositories": Kind(
         in_organization(lambda: {"name": unique("repository"), "git_url": "https://example.com/r.git"}), sets("name")
     ),
@@ -320,6 +332,7 @@ KINDS: dict[str, Kind] = {
         },
         sets("reason"),
     ),
+    "agent_containers": view("agents", column="slug", name="agent_slug"),
     "recent_conversations": view("agent_conversations"),
     "active_tasks": view("tasks"),
     "agent_activity": view("tasks", column="agent_slug"),

@@ -69,6 +69,13 @@ export type Database = {
             foreignKeyName: "agent_conversations_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "agent_conversations_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -161,6 +168,13 @@ export type Database = {
           working_dir?: string | null;
         };
         Relationships: [
+          {
+            foreignKeyName: "agent_instances_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
           {
             foreignKeyName: "agent_instances_agent_slug_fkey";
             columns: ["agent_slug"];
@@ -338,6 +352,13 @@ export type Database = {
           version?: string;
         };
         Relationships: [
+          {
+            foreignKeyName: "agent_versions_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
           {
             foreignKeyName: "agent_versions_agent_slug_fkey";
             columns: ["agent_slug"];
@@ -521,6 +542,13 @@ export type Database = {
             foreignKeyName: "container_resources_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: true;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "container_resources_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: true;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -559,6 +587,13 @@ export type Database = {
           user_id?: string | null;
         };
         Relationships: [
+          {
+            foreignKeyName: "conversation_participants_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
           {
             foreignKeyName: "conversation_participants_agent_slug_fkey";
             columns: ["agent_slug"];
@@ -836,6 +871,13 @@ export type Database = {
             foreignKeyName: "git_agents_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: true;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "git_agents_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: true;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -1032,40 +1074,82 @@ export type Database = {
       };
       marketplace_integrations: {
         Row: {
+          action: string | null;
           agent_slug: string;
+          agent_version: string | null;
           created_at: string;
+          error_code: string | null;
+          error_message: string | null;
           id: string;
+          listing_hash: string | null;
+          look_at: string | null;
           marketplace_agent_id: string | null;
+          marketplace_id: string;
           marketplace_name: string;
+          organization_slug: string | null;
           published_at: string | null;
+          requested_at: string;
+          requested_by: string | null;
+          revision: number;
           status: string;
+          task_id: string | null;
           unpublished_at: string | null;
           updated_at: string;
+          usage_error: string | null;
+          usage_fetched_at: string | null;
           usage_metrics: NonNullable<Json>;
         };
         ComputedFields: never;
         Insert: {
+          action?: string | null;
           agent_slug: string;
+          agent_version?: string | null;
           created_at?: string;
+          error_code?: string | null;
+          error_message?: string | null;
           id?: string;
+          listing_hash?: string | null;
+          look_at?: string | null;
           marketplace_agent_id?: string | null;
+          marketplace_id: string;
           marketplace_name?: string;
+          organization_slug?: string | null;
           published_at?: string | null;
+          requested_at?: string;
+          requested_by?: string | null;
+          revision?: number;
           status?: string;
+          task_id?: string | null;
           unpublished_at?: string | null;
           updated_at?: string;
+          usage_error?: string | null;
+          usage_fetched_at?: string | null;
           usage_metrics?: NonNullable<Json>;
         };
         Update: {
+          action?: string | null;
           agent_slug?: string;
+          agent_version?: string | null;
           created_at?: string;
+          error_code?: string | null;
+          error_message?: string | null;
           id?: string;
+          listing_hash?: string | null;
+          look_at?: string | null;
           marketplace_agent_id?: string | null;
+          marketplace_id?: string;
           marketplace_name?: string;
+          organization_slug?: string | null;
           published_at?: string | null;
+          requested_at?: string;
+          requested_by?: string | null;
+          revision?: number;
           status?: string;
+          task_id?: string | null;
           unpublished_at?: string | null;
           updated_at?: string;
+          usage_error?: string | null;
+          usage_fetched_at?: string | null;
           usage_metrics?: NonNullable<Json>;
         };
         Relationships: [
@@ -1073,7 +1157,115 @@ export type Database = {
             foreignKeyName: "marketplace_integrations_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "marketplace_integrations_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
             referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "marketplace_integrations_marketplace_id_fkey";
+            columns: ["marketplace_id"];
+            isOneToOne: false;
+            referencedRelation: "marketplaces";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "marketplace_integrations_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "marketplace_integrations_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "marketplace_integrations_requested_by_fkey";
+            columns: ["requested_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "marketplace_integrations_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: true;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "marketplace_integrations_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: true;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
+          },
+          {
+            foreignKeyName: "marketplace_integrations_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: true;
+            referencedRelation: "tasks";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      marketplaces: {
+        Row: {
+          base_url: string;
+          created_at: string;
+          fields: NonNullable<Json>;
+          headers: NonNullable<Json>;
+          id: string;
+          name: string;
+          operations: NonNullable<Json>;
+          organization_slug: string | null;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          base_url: string;
+          created_at?: string;
+          fields?: NonNullable<Json>;
+          headers?: NonNullable<Json>;
+          id?: string;
+          name: string;
+          operations?: NonNullable<Json>;
+          organization_slug?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          base_url?: string;
+          created_at?: string;
+          fields?: NonNullable<Json>;
+          headers?: NonNullable<Json>;
+          id?: string;
+          name?: string;
+          operations?: NonNullable<Json>;
+          organization_slug?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "marketplaces_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "marketplaces_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
             referencedColumns: ["slug"];
           },
         ];
@@ -1146,6 +1338,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "recent_conversations";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "messages_sender_agent_slug_fkey";
+            columns: ["sender_agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
           },
           {
             foreignKeyName: "messages_sender_agent_slug_fkey";
@@ -1448,6 +1647,7 @@ export type Database = {
           description: string | null;
           id: string;
           is_active: boolean;
+          max_running_tasks: number | null;
           name: string;
           settings: NonNullable<Json>;
           slug: string;
@@ -1463,6 +1663,7 @@ export type Database = {
           description?: string | null;
           id?: string;
           is_active?: boolean;
+          max_running_tasks?: number | null;
           name: string;
           settings?: NonNullable<Json>;
           slug: string;
@@ -1477,6 +1678,7 @@ export type Database = {
           description?: string | null;
           id?: string;
           is_active?: boolean;
+          max_running_tasks?: number | null;
           name?: string;
           settings?: NonNullable<Json>;
           slug?: string;
@@ -2145,6 +2347,13 @@ export type Database = {
             foreignKeyName: "schedules_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "schedules_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -2625,6 +2834,13 @@ export type Database = {
             foreignKeyName: "tasks_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "tasks_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -2737,6 +2953,13 @@ export type Database = {
           user_id?: string | null;
         };
         Relationships: [
+          {
+            foreignKeyName: "usage_events_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
           {
             foreignKeyName: "usage_events_agent_slug_fkey";
             columns: ["agent_slug"];
@@ -3228,6 +3451,13 @@ export type Database = {
             foreignKeyName: "workflow_executions_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "workflow_executions_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -3316,6 +3546,13 @@ export type Database = {
           workflow_type?: string;
         };
         Relationships: [
+          {
+            foreignKeyName: "workflows_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
           {
             foreignKeyName: "workflows_agent_slug_fkey";
             columns: ["agent_slug"];
@@ -3414,6 +3651,13 @@ export type Database = {
             foreignKeyName: "tasks_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "tasks_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -3490,6 +3734,13 @@ export type Database = {
             foreignKeyName: "tasks_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "tasks_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -3506,6 +3757,34 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "organizations";
             referencedColumns: ["slug"];
+          },
+        ];
+      };
+      agent_containers: {
+        Row: {
+          agent_slug: string;
+          build_type: string | null;
+          container_id: string | null;
+          cpu_limit: number | null;
+          deployed_at: string | null;
+          environment: Json | null;
+          framework: string | null;
+          memory_limit_mb: number | null;
+          network_isolation: string;
+          organization_slug: string[];
+          owner_user_id: string | null;
+          status: string;
+          subscription_tier: string;
+          version: string;
+        };
+        ComputedFields: never;
+        Relationships: [
+          {
+            foreignKeyName: "agents_owner_user_id_fkey";
+            columns: ["owner_user_id"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
           },
         ];
       };
@@ -3544,6 +3823,13 @@ export type Database = {
         };
         ComputedFields: never;
         Relationships: [
+          {
+            foreignKeyName: "tasks_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
           {
             foreignKeyName: "tasks_agent_slug_fkey";
             columns: ["agent_slug"];
@@ -3806,6 +4092,13 @@ export type Database = {
             foreignKeyName: "agent_conversations_agent_slug_fkey";
             columns: ["agent_slug"];
             isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "agent_conversations_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
           },
@@ -4007,6 +4300,7 @@ export type Database = {
           max_tasks?: number;
           methods?: string[];
           organizations?: string[];
+          slots?: Json;
           worker_id: string;
         };
         Returns: Json;
@@ -4047,6 +4341,7 @@ export type Database = {
           description: string | null;
           id: string;
           is_active: boolean;
+          max_running_tasks: number | null;
           name: string;
           settings: NonNullable<Json>;
           slug: string;
@@ -4408,8 +4703,44 @@ export type Database = {
         };
       };
       project_step_result: { Args: { project_step_id: string }; Returns: Json };
+      publish_agent: {
+        Args: { agent_slug: string; marketplace_name?: string; organization_slug?: string };
+        Returns: {
+          action: string | null;
+          agent_slug: string;
+          agent_version: string | null;
+          created_at: string;
+          error_code: string | null;
+          error_message: string | null;
+          id: string;
+          listing_hash: string | null;
+          look_at: string | null;
+          marketplace_agent_id: string | null;
+          marketplace_id: string;
+          marketplace_name: string;
+          organization_slug: string | null;
+          published_at: string | null;
+          requested_at: string;
+          requested_by: string | null;
+          revision: number;
+          status: string;
+          task_id: string | null;
+          unpublished_at: string | null;
+          updated_at: string;
+          usage_error: string | null;
+          usage_fetched_at: string | null;
+          usage_metrics: NonNullable<Json>;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "marketplace_integrations";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       read_ciphertexts: { Args: { after?: string; max_rows?: number; source: string }; Returns: Json };
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
+      read_marketplace_job: { Args: { integration_id: string; lease_token: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
       read_plan_request: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
@@ -4852,6 +5183,7 @@ export type Database = {
         };
         Returns: Json;
       };
+      set_max_share: { Args: { max_share?: number }; Returns: number };
       set_member_role: {
         Args: { organization_slug: string; role: string; user_id: string };
         Returns: {
@@ -4878,6 +5210,7 @@ export type Database = {
           description: string | null;
           id: string;
           is_active: boolean;
+          max_running_tasks: number | null;
           name: string;
           settings: NonNullable<Json>;
           slug: string;
@@ -4974,6 +5307,41 @@ export type Database = {
         };
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      unpublish_agent: {
+        Args: { agent_slug: string; marketplace_name?: string };
+        Returns: {
+          action: string | null;
+          agent_slug: string;
+          agent_version: string | null;
+          created_at: string;
+          error_code: string | null;
+          error_message: string | null;
+          id: string;
+          listing_hash: string | null;
+          look_at: string | null;
+          marketplace_agent_id: string | null;
+          marketplace_id: string;
+          marketplace_name: string;
+          organization_slug: string | null;
+          published_at: string | null;
+          requested_at: string;
+          requested_by: string | null;
+          revision: number;
+          status: string;
+          task_id: string | null;
+          unpublished_at: string | null;
+          updated_at: string;
+          usage_error: string | null;
+          usage_fetched_at: string | null;
+          usage_metrics: NonNullable<Json>;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "marketplace_integrations";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       write_plan: {
         Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
         Returns: Json;

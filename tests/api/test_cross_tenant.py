@@ -21,6 +21,7 @@ from tests.stack import Stack
 TABLES = (
     "agent_versions",
     "container_resources",
+    "marketplaces",
     "marketplace_integrations",
     "agent_repositories",
     "git_agents",
@@ -43,6 +44,7 @@ TABLES = (
     "system_logs",
     "audit_logs",
     "queue_pauses",
+    "agent_containers",
     "recent_conversations",
     "active_tasks",
     "agent_activity",
@@ -53,7 +55,14 @@ TABLES = (
     "queue_health",
     "dead_letters",
 )
-OF_THE_ORGANIZATION = {"agent_versions", "container_resources", "marketplace_integrations", "system_logs"}
+OF_THE_ORGANIZATION = {
+    "agent_containers",
+    "agent_versions",
+    "container_resources",
+    "marketplaces",
+    "marketplace_integrations",
+    "system_logs",
+}
 
 
 def whose(table: str) -> str:
@@ -205,7 +214,11 @@ def foreign_rows(attack: Attack) -> dict[str, tuple[str, Json, str]]:
             "assignee_not_found",
         ),
         "comment, task": ("task_comments", {"task_id": task_id, "content": "Hello"}, ""),
-        "marketplace, agent": ("marketplace_integrations", {"agent_slug": attack.agent}, ""),
+        "marketplace, organization": (
+            "marketplaces",
+            {"organization_slug": slug, "name": "m", "base_url": "https://market.example"},
+            "",
+        ),
         "repository, organization": ("agent_repositories", repository, ""),
         "agent, organizations": (
             "agents",
@@ -235,7 +248,7 @@ ATTEMPTS = [
     "assignment, task",
     "assignment, user",
     "comment, task",
-    "marketplace, agent",
+    "marketplace, organization",
     "repository, organization",
     "agent, organizations",
     "task, parent",
@@ -267,6 +280,7 @@ def test_a_row_that_names_anothers_is_refused(unharmed: Attack, attempt: str) ->
         ("projects", "conversation_id"),
         ("workflows", "organization_slug"),
         ("workflows", "agent_slug"),
+        ("marketplaces", "organization_slug"),
         ("tasks", "organization_slug"),
     ],
 )
@@ -293,7 +307,7 @@ def test_a_write_without_a_filter_reaches_only_ones_own(unharmed: Attack) -> Non
     for table, column in {**changes, "task_comments": "content"}.items():
         answer = scene.http.patch(f"/rest/v1/{table}", json={column: "Eve's"}, headers=without_rows(eve))
         assert answer.status_code == 204, answer.text
-    for table in (*changes, "task_comments", "task_assignments", "marketplace_integrations", "git_credentials"):
+    for table in (*changes, "task_comments", "task_assignments", "marketplaces", "git_credentials"):
         answer = scene.http.request("DELETE", f"/rest/v1/{table}", headers=without_rows(eve))
         assert answer.status_code == 204, answer.text
 
@@ -306,6 +320,8 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "respond_to_input_request": ("404", "PT404", "input_request_not_found"),
     "restore_agent_version": ("404", "PT404", "version_not_found"),
     "agent_card": ("404", "PT404", "agent_not_found"),
+    "publish_agent": ("404", "PT404", "agent_not_found"),
+    "unpublish_agent": ("404", "PT404", "agent_not_found"),
     "run_schedule": ("404", "PT404", "schedule_not_found"),
     "set_git_credential": ("404", "PT404", "repository_not_found"),
     "set_organization_limits": ("403", "42501", "not_allowed"),
@@ -328,6 +344,8 @@ def arguments(function: str, attack: Attack, *, existing: bool) -> Json:
         "respond_to_input_request": {"input_request_id": question, "response": "Yes"},
         "restore_agent_version": {"agent_slug": agent, "version": "1.0.0"},
         "agent_card": {"slug": agent},
+        "publish_agent": {"agent_slug": agent},
+        "unpublish_agent": {"agent_slug": agent},
         "run_schedule": {"schedule_id": schedule},
         "set_git_credential": {"repository_id": repository, "encrypted_token": "gAAAA" + "y" * 80},
         "set_organization_limits": {"organization_slug": slug, "limits": {"max_agents": 0}},

@@ -19,6 +19,7 @@ MEMBER: dict[str, Any] = {"organization_slug": "none", "user_id": NOBODY}
 # A table that is in neither list is a mistake: either it should not be exposed, or its tests are missing.
 VIEWS = {
     "active_tasks",
+    "agent_containers",
     "agent_activity",
     "agent_metrics",
     "dead_letters",
@@ -44,6 +45,7 @@ USER_TABLES = VIEWS | {
     "git_credentials",
     "input_requests",
     "marketplace_integrations",
+    "marketplaces",
     "messages",
     "orchestrator_agents",
     "organization_invitations",
@@ -90,6 +92,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "organization_conversations": {"organization_slug": "none"},
     "organization_tasks": {"organization_slug": "none"},
     "pause_queue": {"organization_slug": "none"},
+    "publish_agent": {"agent_slug": "none"},
     "redrive_tasks": {"organization_slug": "none"},
     "remove_member": MEMBER,
     "replay_webhook_delivery": {"delivery_id": NOBODY},
@@ -114,6 +117,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "set_member_role": {**MEMBER, "role": "member"},
     "set_organization_limits": {"organization_slug": "none", "limits": {}},
     "set_organization_secret": {"organization_slug": "none", "name": "A_KEY", "ciphertext": "gAAAA" + "x" * 80},
+    "unpublish_agent": {"agent_slug": "none"},
 }
 USER_FUNCTIONS: dict[str, dict[str, Any]] = {
     **SHARED_FUNCTIONS,
@@ -140,6 +144,7 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "read_status_webhooks": {"ids": []},
     "read_ciphertexts": {"source": "organization_secrets"},
     "read_git_credential": {"repository_id": NOBODY},
+    "read_marketplace_job": {"integration_id": NOBODY, "lease_token": NOBODY},
     "read_organization_secrets": {"organization_slug": "none", "names": []},
     "read_plan_request": {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY},
     "read_step_input": {"task_id": NOBODY, "lease_token": NOBODY},
@@ -148,6 +153,7 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
     "replace_ciphertexts": {"source": "organization_secrets", "items": []},
+    "set_max_share": {},
     "stop_worker": {"worker_id": "w"},
 }
 

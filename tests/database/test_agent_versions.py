@@ -1,15 +1,12 @@
-"""Versions of agents, what restores them, and what follows from an agent: resources and marketplaces."""
+"""Versions of agents, and what restores them."""
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
-from tests.database.kit import AGENT, Row, Session, Tenant, World, in_parallel, new_name, refused, when_it_waited
+from tests.database.kit import AGENT, Row, Session, Tenant, World, in_parallel, refused, when_it_waited
 
 ENDPOINT = {"url": "https://example.com/agent", "method": "POST"}
 CHANGES: dict[str, Any] = {
@@ -29,7 +26,7 @@ NO_CONFIGURATION: dict[str, Any] = {
     "status": "inactive",
     "container_id": "c1",
     "deployed_at": "2026-01-01",
-    "resource_limits": {"cpu": 1},
+    "resource_limits": {"cpu_limit": 1},
 }
 
 
@@ -208,133 +205,3 @@ def test_a_version_from_before_a_change_of_type_is_refused_plainly(tenant: Tenan
     with refused("PT409") as refusal:
         restore(tenant.owner, tenant.agent, "1.0.0")
     assert "Failing row" not in refusal.detail
-
-
-# Resources
-
-TIERS = {"basic": (1, 2048, "shared"), "pro": (4, 8192, "shared"), "enterprise": (16, 32768, "isolated")}
-
-
-def resources(world: World, agent: str) -> tuple[str, tuple[int, int, str]]:
-    row = world.admin.row("select * from public.container_resources where agent_slug = %s", agent)
-    return row["subscription_tier"], (row["cpu_limit"], row["memory_limit_mb"], row["network_isolation"])
-
-
-def set_tier(tenant: Tenant, tier: str) -> None:
-    tenant.world.service.update("organizations", {"slug": tenant.slug}, subscription_tier=tier)
-
-
-@pytest.mark.parametrize("tier", TIERS)
-def test_resources_follow_the_organizations_tier(tenant: Tenant, tier: str) -> None:
-    assert resources(tenant.world, tenant.agent) == ("basic", TIERS["basic"])
-    set_tier(tenant, tier)
-    later = tenant.add_agent()
-    assert resources(tenant.world, tenant.agent) == resources(tenant.world, later) == (tier, TIERS[tier])
-    set_tier(tenant, "basic")
-    assert resources(tenant.world, tenant.agent) == ("basic", TIERS["basic"])
-
-
-def test_of_several_organizations_the_highest_tier_counts(world: World, tenant: Tenant) -> None:
-    other = world.tenant()
-    set_tier(other, "enterprise")
-    shared = tenant.add_agent(organization_slug=[tenant.slug, other.slug])
-    assert resources(world, shared)[0] == "enterprise"
-    set_tier(other, "pro")
-    assert resources(world, shared)[0] == "pro"
-    world.service.update("agents", {"slug": shared}, organization_slug=[tenant.slug])
-    assert resources(world, shared)[0] == "basic"
-
-
-def test_resources_of_a_private_agent_follow_its_user(tenant: Tenant) -> None:
-    maker = tenant.join("developer")
-    set_tier(tenant, "enterprise")
-    private = tenant.add_agent(organization_slug=[], owner_user_id=maker.id)
-    assert resources(tenant.world, private)[0] == "basic"
-    tenant.world.service.update("users", {"id": maker.id}, subscription_tier="pro")
-    assert resources(tenant.world, private) == ("pro", TIERS["pro"])
-
-
-@pytest.mark.parametrize(
-    ("columns", "constraint"),
-    [
-        ({"cpu_limit": 2}, "check_resource_limits"),
-        ({"memory_limit_mb": 8192}, "check_resource_limits"),
-        ({"network_isolation": "isolated"}, "check_network_isolation"),
-        ({"subscription_tier": "pro"}, "check_resource_limits"),
-    ],
-    ids=str,
-)
-def test_resources_that_do_not_fit_the_tier_are_refused(scene: World, columns: Row, constraint: str) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation) as caught:
-        scene.service.update("container_resources", {"agent_slug": scene.tenant().agent}, **columns)
-    assert caught.value.diag.constraint_name == constraint
-
-
-# Marketplaces
-
-
-def publish(session: Session, agent: str, **columns: Any) -> None:
-    with session.transaction() as connection:  # as PostgREST with return=minimal
-        names = ["agent_slug", *columns]
-        connection.execute(
-            f"insert into public.marketplace_integrations ({', '.join(names)})"
-            f" values ({', '.join(['%s'] * len(names))})",
-            [agent, *columns.values()],
-        )
-
-
-def test_a_developer_asks_for_publication_and_withdraws_what_is_not_published(tenant: Tenant) -> None:
-    developer = tenant.join("developer")
-    publish(developer, tenant.agent)
-    found = developer.row("select * from public.marketplace_integrations")
-    assert (found["marketplace_name"], found["status"], found["published_at"]) == ("hyphrki", "pending", None)
-    with refused("23505"):
-        publish(developer, tenant.agent)
-    tenant.world.service.update("marketplace_integrations", {"id": found["id"]}, status="published", published_at="now")
-    assert developer.execute("delete from public.marketplace_integrations") == 0
-    tenant.world.service.update("marketplace_integrations", {"id": found["id"]}, status="error")
-    assert developer.execute("delete from public.marketplace_integrations") == 1
-
-
-@pytest.mark.parametrize("role", ["viewer", "member"])
-def test_others_only_see_where_an_agent_is_published(tenant: Tenant, role: str) -> None:
-    publish(tenant.owner, tenant.agent)
-    reader = tenant.join(role)
-    assert len(reader.rows("select from public.marketplace_integrations")) == 1
-    assert reader.execute("delete from public.marketplace_integrations") == 0
-    with refused("42501"):
-        publish(reader, tenant.agent, marketplace_name="other")
-    assert tenant.world.tenant().owner.rows("select from public.marketplace_integrations") == []
-
-
-def test_a_suspended_user_publishes_nothing(tenant: Tenant) -> None:
-    maker = tenant.join("developer")
-    private = tenant.add_agent(organization_slug=[], owner_user_id=maker.id)
-    tenant.world.service.update("users", {"id": maker.id}, status="suspended")
-    with refused("42501"):
-        publish(maker, private)
-
-
-@pytest.mark.parametrize(
-    ("columns", "constraint"),
-    [
-        ({"status": "published"}, "published_means_published_at"),
-        ({"status": "unpublished"}, "unpublished_means_unpublished_at"),
-        ({"status": "gone"}, "status_is_known"),
-        ({"marketplace_agent_id": "x" * 256}, "names_are_short"),
-        ({"usage_metrics": Jsonb([])}, "usage_metrics_is_an_object"),
-    ],
-    ids=str,
-)
-def test_an_impossible_integration_is_refused(scene: World, columns: Row, constraint: str) -> None:
-    agent = scene.tenant().agent
-    publish(scene.service, agent, marketplace_name=new_name("market"))
-    with pytest.raises(psycopg.errors.CheckViolation) as caught:
-        scene.service.update("marketplace_integrations", {"agent_slug": agent}, **columns)
-    assert caught.value.diag.constraint_name == constraint
-
-
-def test_a_client_says_nothing_but_agent_and_marketplace(tenant: Tenant) -> None:
-    for column, value in {"status": "published", "marketplace_agent_id": "x", "id": str(uuid.uuid4())}.items():
-        with refused("42501"):
-            publish(tenant.owner, tenant.agent, **{column: value})

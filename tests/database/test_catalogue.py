@@ -20,8 +20,7 @@ NEVER_WRITTEN = {
     "conversation_participants": "id participant_type joined_at created_at updated_at",
     "deliverables": "id organization_slug user_id conversation_id task_id project_step_id agent_name"
     " created_at updated_at",
-    "marketplace_integrations": "id marketplace_agent_id status published_at unpublished_at usage_metrics"
-    " created_at updated_at",
+    "marketplaces": "id created_at updated_at",
     "agent_repositories": "id last_sync_commit_hash last_sync_at last_sync_status last_sync_errors created_by"
     " created_at updated_at",
     "task_assignments": "id assigned_by created_at updated_at",
@@ -46,6 +45,7 @@ NEVER_WRITTEN = {
         "git_agents",
         "git_credentials",
         "input_requests",
+        "marketplace_integrations",
         "orchestrator_agents",
         "project_steps",
         "project_plan_versions",
@@ -102,6 +102,7 @@ MEMBER_RPCS = {
     "project_step_result": {"authenticated", "service_role"},
     "refine_project": {"authenticated", "service_role"},
     "approve_plan": {"authenticated", "service_role"},
+    "publish_agent": {"authenticated", "service_role"},
     "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
     "replay_webhook_delivery": {"authenticated", "service_role"},
@@ -121,6 +122,7 @@ MEMBER_RPCS = {
     "set_organization_secret": {"authenticated", "service_role"},
     "skip_project_step": {"authenticated", "service_role"},
     "start_project": {"authenticated", "service_role"},
+    "unpublish_agent": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
@@ -142,6 +144,7 @@ WORKER_RPCS = {
         "read_status_webhooks",
         "read_ciphertexts",
         "read_git_credential",
+        "read_marketplace_job",
         "read_organization_secrets",
         "read_plan_request",
         "read_step_input",
@@ -150,6 +153,7 @@ WORKER_RPCS = {
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",
+        "set_max_share",
         "stop_worker",
     )
 }
@@ -293,7 +297,7 @@ def test_tables_without_a_client_right_to_delete_keep_it(scene: World) -> None:
         "deliverables",
         "agent_repositories",
         "git_credentials",
-        "marketplace_integrations",
+        "marketplaces",
         "projects",
         "schedules",
         "task_assignments",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.database.kit import Row, Tenant, Worker, World, in_parallel, item, refused
+from tests.database.kit import Row, Session, Tenant, Worker, World, in_parallel, item, refused, when_it_waited
 
 TASK_KEYS = {
     *("id", "organization_slug", "user_id", "method", "prompt", "params", "deliverable_type", "deliverable_metadata"),
@@ -289,3 +289,24 @@ def test_tasks_of_a_deleted_organization_are_gone_for_the_worker(world: World, w
     tenant.owner.execute("delete from public.organizations where slug = %s", tenant.slug)
     assert worker.complete(lease) == "lost"
     assert worker.report("heartbeat_tasks", item(lease)) == ["lost"]
+
+
+@pytest.mark.parametrize("function", ["claim_tasks", "exchange_work"])
+def test_a_task_that_arrives_while_a_claim_is_under_way_is_not_leased_unsaid(world: World, function: str) -> None:
+    tenant = world.tenant()
+    worker = world.worker()
+    arrived: list[str] = []
+
+    def hold_up(session: Session) -> None:
+        session.connection.execute("lock table private.live_tasks in access exclusive mode")
+        task = {"organization_slug": tenant.slug, "user_id": tenant.owner.id, "agent_slug": tenant.agent}
+        arrived.append(str(session.insert("tasks", **task, method="process", prompt="Write.")["id"]))
+
+    def claim(session: Session) -> list[Row]:
+        if function == "claim_tasks":
+            return worker.on(session).claim(tenant)
+        answer: list[Row] = worker.on(session).exchange(max_tasks=1, organizations=[tenant.slug])["tasks"]
+        return answer
+
+    leases = when_it_waited(world.admin, hold_up, world.service, claim)
+    assert [lease["task"]["id"] for lease in leases] == arrived

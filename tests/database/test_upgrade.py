@@ -89,7 +89,8 @@ def test_each_migration_keeps_the_rows_that_were_there(scratch: str) -> None:
             apply(connection, file)
             survived(connection, before)
             # The state just reached is written to as well, so that the next migration meets data of it.
-            connection.execute("update public.agents set resource_limits = '{\"cpu\": 1}' where slug = 'upgrade-agent'")
+            limits = "update public.agents set resource_limits = %s where slug = 'upgrade-agent'"
+            connection.execute(limits, ['{"cpu_limit": 1}'])
             connection.execute('update public.organizations set settings = settings || \'{"theme": "dark"}\'')
 
 

@@ -89,7 +89,7 @@ def serve(answer: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) ->
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 
-        do_GET = do_POST = do_PUT = do_PATCH = handle_any  # noqa: N815 - the names that the library looks for
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the names that the library looks for
 
         def send(self, reply: Reply) -> None:
             stop.wait(reply.delay)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -14,16 +15,16 @@ from workers.backend import Backend
 ROOT = Path(workers.__file__).parent
 # The lowest layer first; a module imports only from lower layers or from its own.
 LAYERS = (
-    {"ledger", "questions", "calls", "clean", "backoff", "lenient", "keyring", "redaction"},
+    {"ledger", "questions", "calls", "clean", "backoff", "lenient", "keyring", "redaction", "slots"},
     {"errors"},
-    {"contract", "settings", "schema_check"},
+    {"contract", "settings", "schema_check", "snippet", "marketplace_job"},
     {"parsing", "packing", "cron"},
     {"schedules"},
     {"lanes", "polls", "line"},
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
     {"door", "secrets"},
     {"ports", "job", "agents", "flights"},
-    {"handlers", "assembly", "webhooks", "answers", "departure", "exchange", "metrics"},
+    {"handlers", "assembly", "webhooks", "marketplaces", "answers", "departure", "exchange", "metrics"},
     {"runner", "metrics_server", "a2a"},
     {"worker", "secret_commands"},
     {"__main__"},
@@ -31,6 +32,7 @@ LAYERS = (
 GENERATED = {"models"}
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     names = {}
     for path in ROOT.rglob("*.py"):

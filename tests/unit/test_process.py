@@ -16,6 +16,14 @@ from tests.unit.fake_postgrest import fake_postgrest
 from tests.unit.helpers import until
 from workers.__main__ import main
 
+METHODS = [
+    "converse",
+    "deliver_webhook",
+    "fetch_marketplace_usage",
+    "process",
+    "publish_agent",
+    "unpublish_agent",
+]
 AGENT = {
     "slug": "writer",
     "name": "Writer",
@@ -109,14 +117,14 @@ def test_a_method_without_a_handler_ends_with_2_and_says_which_there_are(tmp_pat
     with process("http://127.0.0.1:1", tmp_path, "--methods", "converse,translate") as run:
         _, errors = run.communicate(timeout=20)
     assert run.returncode == 2
-    assert "--methods names translate, but this worker has handlers for converse, deliver_webhook, process" in errors
+    assert "--methods names translate, but this worker has handlers for " + ", ".join(METHODS) in errors
 
 
 async def test_only_methods_with_a_handler_are_asked_for(tmp_path: Path) -> None:
     backend = FakeBackend()
     with fake_postgrest(backend) as server, process(server.url, tmp_path, "--once") as run:
         assert run.wait(20) == 0
-    assert [info["methods"] for info in backend.registered] == [["converse", "deliver_webhook", "process"]]
+    assert [info["methods"] for info in backend.registered] == [METHODS]
 
 
 @pytest.mark.parametrize(

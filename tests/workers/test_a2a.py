@@ -233,7 +233,7 @@ def test_the_same_message_again_is_the_same_task(place: Place) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 20
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < ends
         await asyncio.sleep(0.02)

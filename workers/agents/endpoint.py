@@ -17,7 +17,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workers.errors import TaskFailure
-from workers.secrets import Secrets
+from workers.secrets import SecretSource
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 _PLACEHOLDER_IN_HOST = re.compile(r"[^/?#]*//[^/?#]*\$\{|[^/?#]*\$\{")
@@ -107,7 +107,7 @@ class Endpoint:
     reports_within: float | None = None
 
 
-async def read_endpoint(raw: object, organization: str, secrets: Secrets) -> Endpoint:
+async def read_endpoint(raw: object, organization: str, secrets: SecretSource) -> Endpoint:
     """Check an agent's `endpoint`, put the organization's secrets in, and check what came of it.
 
     Raises:
@@ -141,7 +141,7 @@ async def read_endpoint(raw: object, organization: str, secrets: Secrets) -> End
     )
 
 
-async def _fill(raw: object, organization: str, secrets: Secrets) -> object:
+async def _fill(raw: object, organization: str, secrets: SecretSource) -> object:
     """Return the endpoint with secrets in place of `${NAME}`, where they may stand."""
     if not isinstance(raw, dict):
         return raw
@@ -157,7 +157,7 @@ async def _fill(raw: object, organization: str, secrets: Secrets) -> object:
     return {**raw, **filled}
 
 
-async def _check_host_is_fixed(url: str, filled: str, organization: str, secrets: Secrets) -> None:
+async def _check_host_is_fixed(url: str, filled: str, organization: str, secrets: SecretSource) -> None:
     """Refuse a secret that decides about the host in any way but by being the beginning of the url."""
     first = _PLACEHOLDER.match(url)
     rest = url[first.end() :] if first else url
