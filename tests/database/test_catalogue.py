@@ -336,6 +336,7 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
     )
     invokers = {"leave_organization", "remove_member", "set_member_role", "agent_card", "restore_agent_version"}
     invokers |= {"enqueue_tasks", "start_project", "pause_project", "resume_project", "cancel_project"}
+    invokers |= {"plan_project", "refine_project", "approve_plan"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership", "steer_project"}
     helpers = {

@@ -319,6 +319,17 @@ def test_planning_that_fails_fails_the_project_and_may_be_retried(tenant: Tenant
     assert project.read()["error_details"] is None
 
 
+def test_a_project_that_ran_and_failed_is_not_planned_again(tenant: Tenant, worker: Worker) -> None:
+    project = planned(tenant, worker, start=True)
+    worker.fail(worker.claim_one(tenant), retryable=False)
+    assert project.status == "failed"
+    with refused("PT409", "plan_has_started"):
+        refine(project)
+    for status in ("planning", "awaiting_approval"):
+        with refused("PT409", "illegal_move"):
+            tenant.world.service.update("projects", {"id": project.id}, status=status)
+
+
 def test_refining_makes_a_next_version_and_keeps_the_limits(tenant: Tenant, worker: Worker) -> None:
     project = planned(tenant, worker, start=False, max_steps=2, agents=[tenant.agent])
     row = refine(project)

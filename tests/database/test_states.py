@@ -66,7 +66,7 @@ MACHINES = {
             "running": {"paused", "completed", "failed", "cancelled"},
             "paused": {"running", "completed", "failed", "cancelled"},
             "completed": set(),
-            "failed": {"running", "cancelled"},
+            "failed": {"planning", "awaiting_approval", "running", "cancelled"},  # back only before it has started
             "cancelled": set(),
         },
         ("planning", "awaiting_approval", "running"),

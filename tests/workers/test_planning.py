@@ -45,7 +45,8 @@ def question(lab: Lab, project_id: str) -> Row:
         "select r.* from public.input_requests r join public.project_steps s on s.id = r.project_step_id"
         " where s.project_id = %s and r.status = 'pending'"
     )
-    found: Row = wait_for(lambda: lab.sql.execute(query, (project_id,)).fetchone(), 30, "somebody is asked")  # type: ignore[assignment]
+    found = wait_for(lambda: lab.sql.execute(query, (project_id,)).fetchone(), 30, "somebody is asked")
+    assert found is not None
     return found
 
 
