@@ -1,4 +1,5 @@
 -- Projects: a plan of steps with dependencies. One DAG engine; workflows run on it too. The plan is checked when it is written.
+-- Over 400 lines, because what a plan may say is checked here, rule by rule.
 
 create table public.projects (
   id uuid primary key default gen_random_uuid(),

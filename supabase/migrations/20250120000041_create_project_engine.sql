@@ -127,6 +127,11 @@ as $$
 declare
   v_counts record;
 begin
+  -- What only becomes ready counts nowhere.
+  if not exists (select from new_rows n where n.status not in ('pending', 'ready'))
+    and not exists (select from old_rows o where o.completed_at is not null) then
+    return null;
+  end if;
   for v_counts in
     select n.project_id,
       coalesce(sum((n.status = 'completed')::integer - (o.status = 'completed')::integer), 0) as completed,
@@ -264,8 +269,11 @@ begin
     where s.id = any (ids) and s.condition is not null and l.project_step_id = any (ids) and not l.is_checked
     order by s.step_index
   );
-  update public.project_steps s set status = 'ready'
-  where s.id = any (ids) and s.status = 'pending' and (s.step_type <> 'agent' or s.id = any (v_checks));
+  -- What is only an agent's becomes ready together with its task.
+  if v_checks <> '{}' or exists (select from public.project_steps s where s.id = any (ids) and s.step_type <> 'agent') then
+    update public.project_steps s set status = 'ready'
+    where s.id = any (ids) and s.status = 'pending' and (s.step_type <> 'agent' or s.id = any (v_checks));
+  end if;
   if v_checks <> '{}' then
     perform private.start_evaluations(v_project, v_checks);
   end if;

@@ -1,4 +1,7 @@
-"""Projects that run: steps become tasks when what they depend on is over, and people start, stop and mend them."""
+"""Projects that run: steps become tasks when what they depend on is over, and people start, stop and mend them.
+
+Over 400 lines, because every way to start, stop and mend a project is one subject.
+"""
 
 from __future__ import annotations
 

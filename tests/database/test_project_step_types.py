@@ -1,4 +1,7 @@
-"""The types of steps: templates, maps, subprojects, questions to people, and programs as a worker sees them."""
+"""The types of steps: templates, maps, subprojects, questions to people, and programs as a worker sees them.
+
+Over 400 lines, because the types share templates, results and the ways to fail.
+"""
 
 from __future__ import annotations
 
