@@ -1,6 +1,7 @@
 -- Planning: an agent writes the plan of a project, and people decide. A task of the method plan_project belongs to a project from
 -- the moment it is inserted; its worker asks what it may plan with, and writes the plan, once, by its lease.
 -- Lock order: the planning task, then its project. Whoever holds a project does not wait for its planning task.
+-- Over 400 lines, because asking, writing, refining and deciding are one conversation about one plan.
 
 insert into public.task_methods (name, description) values
 ('plan_project', 'Let a context agent write the plan of a project, new or not yet started. params: {project_id?, name?, start?, max_steps?, agents?}.');
@@ -41,7 +42,8 @@ declare
         or v_params -> 'agents' @? '$[*] ? (@.type() != "string")'
       ) then 'params.agents is no list of 1 to 100 slugs'
     when v_params ? 'project_id' and private.uuid_or_null(v_params ->> 'project_id') is null then 'params.project_id is no uuid'
-    when not v_params ? 'project_id' and task.agent_conversation_id is null then 'it names neither a conversation (agent_conversation_id) nor a project (params.project_id)'
+    when not v_params ? 'project_id' and task.agent_conversation_id is null
+      then 'it names neither a conversation (agent_conversation_id) nor a project (params.project_id)'
   end;
 begin
   if v_problem is not null then
@@ -149,7 +151,8 @@ declare
   v_project_id uuid;
   v_held uuid;
 begin
-  select p.id into v_project_id from public.projects p where p.planning_task_id = new.id and p.id = (select w.project_id from private.plan_tasks w where w.task_id = new.id);
+  select p.id into v_project_id from public.projects p
+  where p.planning_task_id = new.id and p.id = (select w.project_id from private.plan_tasks w where w.task_id = new.id);
   select p.id into v_held from public.projects p where p.id = v_project_id for no key update skip locked;
   if v_held is not null then
     perform private.settle_planning(v_held);
@@ -239,7 +242,9 @@ begin
     ),
     'max_steps', coalesce((v_task.params ->> 'max_steps')::integer, 50),
     'agents', (
-      select coalesce(jsonb_agg(jsonb_build_object('slug', a.slug, 'name', a.name, 'description', left(a.description, 1000), 'input', a.io_schema -> 'input') order by a.slug), '[]')
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'slug', a.slug, 'name', a.name, 'description', left(a.description, 1000), 'input', a.io_schema -> 'input'
+      ) order by a.slug), '[]')
       from (
         select a.* from public.agents a
         where a.status = 'active' and (a.organization_slug @> array[v_task.organization_slug] or a.owner_user_id = v_task.user_id)
@@ -405,8 +410,9 @@ begin
   select t.* into v_before from public.tasks t where t.id = v_project.planning_task_id;
   insert into public.tasks (organization_slug, user_id, agent_conversation_id, agent_slug, method, prompt, params)
   values (
-    v_project.organization_slug, coalesce((select auth.uid()), v_project.user_id), v_project.conversation_id, coalesce(refine_project.agent_slug, v_before.agent_slug), 'plan_project',
-    refine_project.prompt, jsonb_build_object('project_id', v_project.id) || (coalesce(v_before.params, '{}') - array['project_id', 'name', 'start'])
+    v_project.organization_slug, coalesce((select auth.uid()), v_project.user_id), v_project.conversation_id,
+    coalesce(refine_project.agent_slug, v_before.agent_slug), 'plan_project', refine_project.prompt,
+    jsonb_build_object('project_id', v_project.id) || (coalesce(v_before.params, '{}') - array['project_id', 'name', 'start'])
   );
   select p.* into v_project from public.projects p where p.id = v_project.id;
   return v_project;

@@ -1,4 +1,7 @@
-"""Planning: asking for a plan, writing it by a lease, refining and approving it."""
+"""Planning: asking for a plan, writing it by a lease, refining and approving it.
+
+Over 400 lines, because what one of these does is seen by another.
+"""
 
 from __future__ import annotations
 
