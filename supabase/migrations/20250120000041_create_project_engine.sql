@@ -800,10 +800,14 @@ begin
     raise exception using errcode = 'PT409', message = 'illegal_move',
       detail = format('Step "%s" belongs to project %s, which is %s.', step.step_id, project.id, project.status), hint = 'Create a new project.';
   end if;
+  if project.started_at is null then
+    raise exception using errcode = 'PT409', message = 'illegal_move',
+      detail = format('Step "%s" belongs to project %s, which has not started.', step.step_id, project.id), hint = 'Write the plan as it should be, then start the project.';
+  end if;
 end;
 $$;
 comment on function private.lock_own_step(uuid) is
-  'Locks a step that the caller may steer, with its project; PT404 project_step_not_found otherwise, PT409 illegal_move when the project is over.';
+  'Locks a step that the caller may steer, with its project; PT404 project_step_not_found otherwise, PT409 illegal_move when the project is over or has not started.';
 revoke execute on function private.lock_own_step(uuid) from public;
 
 create function private.go_on_without_failures(project_id uuid) returns public.projects

@@ -104,6 +104,8 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "approve_plan": {"project_id": NOBODY},
     "plan_project": {"conversation_id": NOBODY, "agent_slug": "x", "prompt": "x"},
     "refine_project": {"project_id": NOBODY, "prompt": "x"},
+    "project_diagram": {"project_id": NOBODY},
+    "project_overview": {"project_id": NOBODY},
     "project_step_result": {"project_step_id": NOBODY},
     "resume_project": {"project_id": NOBODY},
     "retry_project_step": {"project_step_id": NOBODY},

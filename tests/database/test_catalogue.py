@@ -101,6 +101,8 @@ MEMBER_RPCS = {
     "pause_project": {"authenticated", "service_role"},
     "pause_queue": {"authenticated", "service_role"},
     "plan_project": {"authenticated", "service_role"},
+    "project_diagram": {"authenticated", "service_role"},
+    "project_overview": {"authenticated", "service_role"},
     "project_step_result": {"authenticated", "service_role"},
     "refine_project": {"authenticated", "service_role"},
     "approve_plan": {"authenticated", "service_role"},
@@ -351,7 +353,7 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
     # Their bodies are one function, steer_execution.
     invokers |= {f"{action}_execution" for action in ("pause", "resume", "cancel", "retry")}
     invokers |= {"enqueue_tasks", "start_project", "pause_project", "resume_project", "cancel_project"}
-    invokers |= {"plan_project", "refine_project", "approve_plan"}
+    invokers |= {"plan_project", "refine_project", "approve_plan", "project_diagram", "project_overview"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership", "steer_project"}
     helpers = {

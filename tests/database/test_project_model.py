@@ -103,7 +103,7 @@ class Run:
         self.steer("pause_project", {"running"}, {"paused"}, self.model.pause)
 
     def resume(self, _: int) -> None:
-        self.steer("resume_project", {"paused", "failed"}, set(), self.model.resume)
+        self.steer("resume_project", {"paused", "failed"}, {"running"}, self.model.resume)
 
     def cancel(self, number: int) -> None:
         if number % 5 == 0:  # rarely: it is the end
@@ -123,7 +123,8 @@ class Run:
     def skip(self, number: int) -> None:
         step = (number % 2 and self.pick(number, lambda s: s.status == "failed")) or self.pick(number, anything)
         assert step is not None
-        if self.model.status in {"completed", "cancelled"} or step.status in {"completed", "cancelled"}:
+        closed = self.model.status in {"planning", "completed", "cancelled"}
+        if closed or step.status in {"completed", "cancelled"}:
             with refused("PT409"):
                 self.call_step("skip_project_step", step)
             return

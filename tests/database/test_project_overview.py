@@ -29,7 +29,8 @@ def names(overview: Row) -> list[str]:
 
 def test_one_request_gives_steps_tasks_deliverables_and_questions(tenant: Tenant, worker: Worker) -> None:
     project_id = project(tenant, {"id": "a"}, {"id": "b"}, {"id": "c", "dependencies": ["a"]})
-    first, second = worker.claim(tenant, max_tasks=2)
+    leases = {lease["task"]["metadata"]["step_id"]: lease for lease in worker.claim(tenant, max_tasks=2)}
+    first, second = leases["a"], leases["b"]
     worker.complete(first, response="x" * 3000, deliverable={"title": "Report", "type": "report", "content": "It is."})
     worker.report("pause_task", {**_key(second), "input_request": QUESTION})
     overview = tenant.owner.call("project_overview", project_id=project_id)
@@ -79,7 +80,7 @@ def test_strangers_and_unknown_ids_get_the_same_answer(tenant: Tenant, world: Wo
 
 
 def test_a_drawing_shows_steps_arrows_and_where_the_project_is(tenant: Tenant, worker: Worker) -> None:
-    project_id = project(tenant, {"id": "a", "name": "First"}, {"id": "b", "name": "", "dependencies": ["a"]})
+    project_id = project(tenant, {"id": "a", "name": "First"}, {"id": "b", "dependencies": ["a"]})
     worker.complete(worker.claim_one(tenant))
     lines = tenant.owner.call("project_diagram", project_id=project_id).split("\n")
     assert lines[:4] == [

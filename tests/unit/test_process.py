@@ -19,9 +19,13 @@ from workers.__main__ import main
 METHODS = [
     "converse",
     "deliver_webhook",
+    "evaluate_step",
     "fetch_marketplace_usage",
+    "plan_project",
     "process",
     "publish_agent",
+    "run_workflow",
+    "sync_repository",
     "unpublish_agent",
 ]
 AGENT = {
