@@ -262,7 +262,7 @@ comment on function private.settle_execution(uuid) is
 revoke execute on function private.settle_execution(uuid) from public;
 
 create function private.settle_execution_of() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 begin
   perform private.settle_execution((case tg_op when 'DELETE' then old else new end).execution_id);
@@ -287,7 +287,7 @@ for each row when (old.method = 'run_workflow' and old.execution_id is not null 
 execute function private.settle_execution_of();
 
 create function private.log_step_end() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 begin
   insert into private.execution_lines (execution_id, line)
@@ -340,7 +340,7 @@ comment on function private.fold_execution_lines() is 'Adds what private.executi
 revoke execute on function private.fold_execution_lines() from public;
 
 create function private.sum_execution_up() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_project_id constant uuid := (private.project_of_execution(new.id)).id;
