@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -88,9 +87,10 @@ def sign(row: Mapping[str, Any], secret: str) -> str:
 def _replace(path: Path, token: str) -> None:
     """Replace a file in one step, so that no worker reads half a token; only its owner may read it."""
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
             file.write(f"{token}\n")
-        Path(name).replace(path)
+        Path(file.name).replace(path)
     except OSError as error:
         raise SettingsError(f"--output cannot be written: {error}.") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,30 +16,32 @@ import pytest
 
 from tests.stack import Stack
 from tests.workers.conftest import Endpoint, Lab, WorkerProcess, laboratory, wait_for
-from workers.errors import BackendRefused
-from workers.scoped import connect
+from workers import token_command
+from workers.errors import BackendRefused, BackendRejected, SettingsError
+from workers.scoped import WorkerToken, connect
 
 OFFLINE = {"LLM_OFFLINE": "1", "LLM_OFFLINE_DELAY": "0.1"}
 Start = Callable[..., WorkerProcess]
 
 
-def make_token(stack: Stack, *options: str, secret: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the operator's command, with only the settings that it needs."""
-    environment = {
-        "PATH": os.environ["PATH"],
+def settings(stack: Stack, secret: str = "") -> dict[str, str]:
+    return {
         "SUPABASE_URL": stack.url,
         "SUPABASE_JWT_SECRET": secret or stack.jwt_secret,
+        "SUPABASE_SERVICE_ROLE_KEY": stack.service_role_key,
     }
-    environment["SUPABASE_SERVICE_ROLE_KEY"] = stack.service_role_key
-    command = [sys.executable, "-m", "workers", "token", *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def make_token(stack: Stack, file: Path, organization: str, minutes: int = 60, secret: str = "") -> str:
+    """Do what the operator's command does, and return the token."""
+    arguments = argparse.Namespace(organization=organization, minutes=minutes, name="ours", output=file)
+    asyncio.run(token_command.run(arguments, settings(stack, secret)))
+    return file.read_text().strip()
 
 
 @pytest.fixture
-def token(stack: Stack, own_lab: Lab) -> str:
-    made = make_token(stack, "--organization", own_lab.organization, "--name", "ours")
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
+def token(stack: Stack, own_lab: Lab, tmp_path: Path) -> str:
+    return make_token(stack, tmp_path / "token", own_lab.organization)
 
 
 @pytest.fixture
@@ -72,7 +76,9 @@ def test_a_worker_with_only_a_token_runs_its_organizations_tasks_and_no_others(
     own_lab.await_task(written)
     own_lab.await_task(called)
     assert worker.exit_code(30) == 0, worker.log.read_text()
-    own_lab.assert_done_once(written, called)
+    own_lab.assert_done_once(written)
+    assert own_lab.run_statuses(called) == ["completed"]
+    assert endpoint.headers[-1]["X-Key"] == "from-our-own-environment"
     assert other_lab.task(foreign)["status"] == "pending"
     assert own_lab.task(written)["worker_id"] == f"{own_lab.organization}:{worker.id}"
     assert [sender for sender, _ in own_lab.messages(conversation)][-1] == "agent"
@@ -89,8 +95,7 @@ def test_a_token_in_a_file_is_renewed_without_losing_what_runs(
     own_lab: Lab, endpoint: Endpoint, start: Start, stack: Stack, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
-    options = ("--organization", own_lab.organization, "--output", str(file))
-    assert make_token(stack, *options).returncode == 0
+    make_token(stack, file, own_lab.organization)
     assert file.stat().st_mode & 0o077 == 0
     endpoint.hold.set()
     task = own_lab.add_task(own_lab.add_api_agent(endpoint.url))
@@ -101,7 +106,7 @@ def test_a_token_in_a_file_is_renewed_without_losing_what_runs(
     (line,) = wait_for(partial(worker.lines, event="database_away"), 20, "the worker is refused")
     assert "was revoked" in line["error"]
     assert "WORKER_TOKEN_FILE: waiting for a new one in that file" in line["error"]
-    assert make_token(stack, *options).returncode == 0
+    make_token(stack, file, own_lab.organization)
     wait_for(partial(worker.lines, event="database_back"), 20, "the worker reads the new token")
     endpoint.hold.clear()
     own_lab.await_task(task)
@@ -127,34 +132,31 @@ def test_a_worker_whose_token_ends_says_so_and_stops(own_lab: Lab, start: Start,
     assert "start the worker again with a new one" in line["error"]
 
 
-@pytest.mark.parametrize(
-    ("environment", "problem"),
-    [
-        ({"WORKER_TOKEN": "no-token"}, "WORKER_TOKEN holds no token of a worker"),
-        ({"WORKER_TOKEN_FILE": "missing"}, "WORKER_TOKEN_FILE names a file that cannot be read"),
-        (
-            {"WORKER_TOKEN": "a.b.c", "SUPABASE_SERVICE_ROLE_KEY": "x"},
-            "WORKER_TOKEN and SUPABASE_SERVICE_ROLE_KEY are both",
-        ),
-        ({"WORKER_TOKEN": "a.b.c", "SUPABASE_ANON_KEY": ""}, "SUPABASE_PUBLISHABLE_KEY is not set"),
-    ],
-)
-def test_settings_that_cannot_be_name_what_is_wrong(start: Start, environment: dict[str, str], problem: str) -> None:
-    worker = start(**environment)
+def test_a_worker_without_its_token_says_what_is_missing(start: Start) -> None:
+    worker = start(WORKER_TOKEN_FILE="missing")
     assert worker.exit_code(30) == 2
-    assert problem in worker.log.read_text()
+    assert "WORKER_TOKEN_FILE names a file that cannot be read" in worker.log.read_text()
 
 
-def test_the_operators_command_says_what_is_wrong(stack: Stack, own_lab: Lab) -> None:
-    unknown = make_token(stack, "--organization", "no-such-organization")
-    assert (unknown.returncode, unknown.stdout) == (1, "")
-    assert "organization_not_found" in unknown.stderr
-    long = make_token(stack, "--organization", own_lab.organization, "--minutes", "100000")
-    assert (long.returncode, long.stdout) == (1, "")
-    assert "minutes_out_of_range" in long.stderr
-    short = make_token(stack, "--organization", own_lab.organization, secret="short")
-    assert (short.returncode, short.stdout) == (2, "")
-    assert "SUPABASE_JWT_SECRET has less than 32 characters" in short.stderr
+def test_the_operators_command_prints_a_token_and_nothing_else(stack: Stack, own_lab: Lab) -> None:
+    command = [sys.executable, "-m", "workers", "token", "--organization", own_lab.organization]
+    environment = {"PATH": os.environ["PATH"], **settings(stack)}
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert WorkerToken(made.stdout).organization == own_lab.organization
+
+
+def test_the_operators_command_says_what_is_wrong(stack: Stack, own_lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    with pytest.raises(BackendRejected, match="organization_not_found"):
+        make_token(stack, file, "no-such-organization")
+    with pytest.raises(BackendRejected, match="minutes_out_of_range"):
+        make_token(stack, file, own_lab.organization, minutes=100_000)
+    with pytest.raises(SettingsError, match="SUPABASE_JWT_SECRET has less than 32 characters"):
+        make_token(stack, file, own_lab.organization, secret="short")
+    assert not file.exists()
+    with pytest.raises(SettingsError, match="--output cannot be written"):
+        make_token(stack, tmp_path / "no" / "such" / "folder", own_lab.organization)
 
 
 async def test_the_helper_gives_a_client_scoped_to_the_organization(own_lab: Lab, stack: Stack, token: str) -> None:
