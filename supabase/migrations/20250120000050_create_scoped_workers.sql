@@ -3,6 +3,7 @@
 -- list and revoke them. The role reads no table and calls only the scoped_* functions: each asks private.worker_scope first, and
 -- then does what the function of servers without that prefix does, for that organization's tasks alone.
 -- Lock order: as the functions of servers; a token's row is never waited for.
+-- Over 400 lines, because the role, its tokens and all that it may call are one subject.
 
 -- The role -----------------------------------------------------------------------------------------------------------
 
@@ -242,7 +243,8 @@ begin
     -- Without its lease an item is answered lost, as for a task that does not exist.
     select jsonb_agg(
       case
-        when jsonb_typeof(i.item) = 'object' and private.uuid_or_null(i.item ->> 'task_id') = any (v_own) is not true then i.item || '{"lease_token": null}'
+        when jsonb_typeof(i.item) = 'object' and private.uuid_or_null(i.item ->> 'task_id') = any (v_own) is not true
+          then i.item || '{"lease_token": null}'
         else i.item
       end
       order by i.place
@@ -277,7 +279,10 @@ declare
 begin
   delete from public.workers w
   where starts_with(w.id, v_scope || ':') and w.id <> v_worker and w.last_seen_at < now() - interval '1 day'
-    and not exists (select from private.live_tasks l join public.tasks t on t.id = l.task_id where l.organization_slug = v_scope and l.state = 'running' and t.worker_id = w.id);
+    and not exists (
+      select from private.live_tasks l join public.tasks t on t.id = l.task_id
+      where l.organization_slug = v_scope and l.state = 'running' and t.worker_id = w.id
+    );
   return public.register_worker(v_worker, coalesce(nullif(info, 'null'), '{}') || jsonb_build_object('organizations', jsonb_build_array(v_scope)));
 end;
 $$;
