@@ -42,7 +42,8 @@ class Answers:
         for item, outcome in told:
             self._apply_outcome(item, outcome)
         for task_id in answer.cancel:
-            self._drop(self._queue.lease_of(task_id), "cancelled")
+            # Not a lease that another answer has brought meanwhile: that is the retry of what was cancelled.
+            self._drop(self._queue.lease_of(task_id, known_to=batch), "cancelled")
         for ending in answer.unreadable:
             self._log.error("task_unreadable", task_id=ending.lease.task_id, error_code=ending.body["error_code"])
             self._queue.add(ending)

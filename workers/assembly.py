@@ -7,15 +7,21 @@ from contextlib import AsyncExitStack
 from workers.agents.api import ApiAgents
 from workers.agents.context import ContextAgents
 from workers.agents.external import ExternalAgents
+from workers.agents.frameworks import Frameworks
+from workers.agents.frameworks.agents import FrameworkAgents
+from workers.agents.frameworks.workflow import Workflows
 from workers.agents.providers import Providers
 from workers.agents.status_webhooks import StatusWebhooks
+from workers.agents.transforms import Transforms
 from workers.backend import Backend
 from workers.door import Door
+from workers.git import RepositorySyncs
 from workers.handlers import build_handlers
 from workers.job import Handler
 from workers.marketplaces import Marketplaces
 from workers.secrets import Secrets
 from workers.settings import Settings
+from workers.steps import StepPrograms
 from workers.webhooks import Webhooks
 
 
@@ -31,6 +37,7 @@ async def assemble(
     url = settings.supabase_public_url or settings.supabase_url
     jobs = await stack.enter_async_context(StatusWebhooks(database, url=url, anon_key=settings.supabase_anon_key))
     api = await stack.enter_async_context(ApiAgents(door, secrets, jobs))
+    frameworks = Frameworks(door, secrets, database, jobs)
     offline_seconds = settings.offline_delay if settings.offline else None
     handlers = build_handlers(
         {
@@ -38,14 +45,18 @@ async def assemble(
                 providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds
             ),
             "api": api,
-            "external": ExternalAgents(door, secrets, database),
+            "external": FrameworkAgents(frameworks, ExternalAgents(door, secrets, database)),
         }
     )
+    steps = StepPrograms(await stack.enter_async_context(Transforms()), database)
     marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
     return {
         **handlers,
         "deliver_webhook": Webhooks(door, database).deliver,
+        "evaluate_step": steps.evaluate,
         "publish_agent": marketplaces.publish,
         "unpublish_agent": marketplaces.unpublish,
         "fetch_marketplace_usage": marketplaces.fetch_usage,
+        "run_workflow": Workflows(frameworks, database).run,
+        "sync_repository": RepositorySyncs(door, secrets, database).sync,
     }

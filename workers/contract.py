@@ -88,6 +88,7 @@ class AgentRow:
     endpoint: Json = None
     llm_config: Json = None
     metadata: Json = None
+    framework: str | None = None
     is_private: bool = False
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from workers.agents.documents import schema_of
 from workers.agents.result import AgentResult, AgentRunner
+from workers.agents.usable import usable_agent
 from workers.contract import AgentRow, ClaimedTask, Completion, Deliverable
 from workers.deliverable import build_deliverable
 from workers.errors import TaskFailure
 from workers.job import Handler, Job
 from workers.schema_check import check_document
-from workers.secrets import names_in
 
 
 def build_handlers(agents: Mapping[str, AgentRunner]) -> dict[str, Handler]:
@@ -41,7 +41,7 @@ async def _converse(agents: Mapping[str, AgentRunner], job: Job) -> Completion:
 
 
 async def _run_agent(agents: Mapping[str, AgentRunner], job: Job) -> tuple[AgentRow, AgentResult]:
-    agent = _usable_agent(job.claimed)
+    agent = usable_agent(job.claimed)
     runner = agents.get(agent.agent_type)
     if runner is None:
         raise TaskFailure(
@@ -50,26 +50,6 @@ async def _run_agent(agents: Mapping[str, AgentRunner], job: Job) -> tuple[Agent
     _check_input(job.claimed, agent)
     job.progress(10, "Context fetched")
     return agent, await runner.run(job.claimed, agent, job)
-
-
-def _usable_agent(claimed: ClaimedTask) -> AgentRow:
-    agent = claimed.agent
-    if agent is None:
-        named = f"The agent {claimed.task.agent_slug!r}" if claimed.task.agent_slug else "The task's agent"
-        raise TaskFailure("agent_not_found", f"{named} does not exist, or not in this organization.")
-    if agent.status != "active":
-        raise TaskFailure(
-            "agent_inactive", f"The agent {agent.slug!r} is {agent.status}: activate it and retry the task."
-        )
-    # Any member makes private agents and says where they send: what admins keep secret would go there.
-    if agent.is_private and (names := sorted(names_in([agent.endpoint, agent.llm_config]))):
-        raise TaskFailure(
-            "agent_misconfigured",
-            f"The agent refers to {', '.join(names)[:500]}, but it is private, and only agents of an organization may "
-            "use its secrets: a developer adds it to the organization.",
-            data={"secrets": names[:100]},
-        )
-    return agent
 
 
 def _check_input(claimed: ClaimedTask, agent: AgentRow) -> None:

@@ -24,6 +24,7 @@ class Lane:
     beat_at: float  # When a heartbeat was last due.
     deadline: float
     organization: str | None = None  # Whose task it is, as far as it is known.
+    number: int = 0  # Of all lanes of this worker, the how manieth.
     next_write_at: float = 0.0
     final_at: float = 0.0  # When the last word was said.
     progress: float = -1.0

@@ -16,6 +16,7 @@ class LaneSet:
     def __init__(self) -> None:
         self._lanes: dict[Lease, Lane] = {}  # In the order in which heartbeats are due.
         self._of_task: dict[str, Lease] = {}  # The newest lease of each task.
+        self.added = 0  # How many there have been.
         self.without_slot = 0  # How many of the attempts have ended.
         self.holders: Counter[str] = Counter()  # How many lanes there are of each organization.
         # Lanes with something to send, each in one of these: sent in vain before, the last word, rows.
@@ -43,9 +44,10 @@ class LaneSet:
         """Return the lane of a lease."""
         return self._lanes.get(lease)
 
-    def lease_of(self, task_id: str) -> Lease | None:
-        """Return the newest lease of a task."""
-        return self._of_task.get(task_id)
+    def lease_of(self, task_id: str, among_first: int | None = None) -> Lease | None:
+        """Return the newest lease of a task, unless it is not among so many that came first."""
+        lease = self._of_task.get(task_id)
+        return lease if lease is None or among_first is None or self._lanes[lease].number <= among_first else None
 
     def organizations_of(self, leases: Iterable[Lease]) -> dict[str, int]:
         """Return how many of these leases are of each organization."""
@@ -56,6 +58,8 @@ class LaneSet:
         """Add a lane whose heartbeat was due just now, in place of an older one of the same lease."""
         if (older := self._lanes.get(lane.lease)) is not None:
             self.remove(older)
+        self.added += 1
+        lane.number = self.added
         self._lanes[lane.lease] = lane
         self._of_task[lane.lease.task_id] = lane.lease
         self.without_slot += lane.ended

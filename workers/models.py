@@ -635,6 +635,7 @@ class PublicGitCredentialsUpdate(TypedDict):
 
 class PublicInputRequests(BaseModel):
     created_at: datetime.datetime
+    execution_id: uuid.UUID | None
     expires_at: datetime.datetime | None
     id: uuid.UUID
     metadata: JsonValue
@@ -658,6 +659,7 @@ class PublicInputRequests(BaseModel):
 
 class PublicInputRequestsInsert(TypedDict):
     created_at: NotRequired[datetime.datetime]
+    execution_id: NotRequired[uuid.UUID | None]
     expires_at: NotRequired[datetime.datetime | None]
     id: NotRequired[uuid.UUID]
     metadata: NotRequired[JsonValue]
@@ -681,6 +683,7 @@ class PublicInputRequestsInsert(TypedDict):
 
 class PublicInputRequestsUpdate(TypedDict):
     created_at: NotRequired[datetime.datetime]
+    execution_id: NotRequired[uuid.UUID | None]
     expires_at: NotRequired[datetime.datetime | None]
     id: NotRequired[uuid.UUID]
     metadata: NotRequired[JsonValue]
@@ -1080,72 +1083,116 @@ class PublicOrganizationsUpdate(TypedDict):
     url: NotRequired[str | None]
 
 
+class PublicProjectPlanVersions(BaseModel):
+    created_at: datetime.datetime
+    plan_json: JsonValue
+    project_id: uuid.UUID
+    version: int
+
+
+class PublicProjectPlanVersionsInsert(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    plan_json: JsonValue
+    project_id: uuid.UUID
+    version: int
+
+
+class PublicProjectPlanVersionsUpdate(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    plan_json: NotRequired[JsonValue]
+    project_id: NotRequired[uuid.UUID]
+    version: NotRequired[int]
+
+
 class PublicProjectSteps(BaseModel):
     agent_name: str | None
+    agent_slug: str | None
     completed_at: datetime.datetime | None
+    condition: str | None
     created_at: datetime.datetime
     dependencies: list[str]
     error_details: JsonValue | None
     id: uuid.UUID
     metadata: JsonValue
+    on_failure: str
+    params: JsonValue
     project_id: uuid.UUID
     prompt: str | None
     result: JsonValue | None
+    settings: JsonValue
     started_at: datetime.datetime | None
     status: str
     step_id: str
     step_index: int
     step_name: str
     step_type: str
+    task_id: uuid.UUID | None
     updated_at: datetime.datetime
 
 
 class PublicProjectStepsInsert(TypedDict):
     agent_name: NotRequired[str | None]
+    agent_slug: NotRequired[str | None]
     completed_at: NotRequired[datetime.datetime | None]
+    condition: NotRequired[str | None]
     created_at: NotRequired[datetime.datetime]
     dependencies: NotRequired[list[str]]
     error_details: NotRequired[JsonValue | None]
     id: NotRequired[uuid.UUID]
     metadata: NotRequired[JsonValue]
+    on_failure: NotRequired[str]
+    params: NotRequired[JsonValue]
     project_id: uuid.UUID
     prompt: NotRequired[str | None]
     result: NotRequired[JsonValue | None]
+    settings: NotRequired[JsonValue]
     started_at: NotRequired[datetime.datetime | None]
     status: NotRequired[str]
     step_id: str
     step_index: int
     step_name: str
     step_type: str
+    task_id: NotRequired[uuid.UUID | None]
     updated_at: NotRequired[datetime.datetime]
 
 
 class PublicProjectStepsUpdate(TypedDict):
     agent_name: NotRequired[str | None]
+    agent_slug: NotRequired[str | None]
     completed_at: NotRequired[datetime.datetime | None]
+    condition: NotRequired[str | None]
     created_at: NotRequired[datetime.datetime]
     dependencies: NotRequired[list[str]]
     error_details: NotRequired[JsonValue | None]
     id: NotRequired[uuid.UUID]
     metadata: NotRequired[JsonValue]
+    on_failure: NotRequired[str]
+    params: NotRequired[JsonValue]
     project_id: NotRequired[uuid.UUID]
     prompt: NotRequired[str | None]
     result: NotRequired[JsonValue | None]
+    settings: NotRequired[JsonValue]
     started_at: NotRequired[datetime.datetime | None]
     status: NotRequired[str]
     step_id: NotRequired[str]
     step_index: NotRequired[int]
     step_name: NotRequired[str]
     step_type: NotRequired[str]
+    task_id: NotRequired[uuid.UUID | None]
     updated_at: NotRequired[datetime.datetime]
 
 
 class PublicProjects(BaseModel):
+    completed_at: datetime.datetime | None
+    completed_steps: int
     conversation_id: uuid.UUID
     created_at: datetime.datetime
     current_step_id: str | None
     description: str | None
     error_details: JsonValue | None
+    execution_id: uuid.UUID | None
+    failed_steps: int
+    finished_steps: int
     hierarchy_level: int
     id: uuid.UUID
     metadata: JsonValue
@@ -1153,18 +1200,28 @@ class PublicProjects(BaseModel):
     organization_slug: str
     parent_project_id: uuid.UUID | None
     plan_json: JsonValue | None
+    plan_version: int
+    progress: int
+    project_step_id: uuid.UUID | None
+    started_at: datetime.datetime | None
     status: str
     subproject_count: int
+    total_steps: int
     updated_at: datetime.datetime
     user_id: uuid.UUID
 
 
 class PublicProjectsInsert(TypedDict):
+    completed_at: NotRequired[datetime.datetime | None]
+    completed_steps: NotRequired[int]
     conversation_id: uuid.UUID
     created_at: NotRequired[datetime.datetime]
     current_step_id: NotRequired[str | None]
     description: NotRequired[str | None]
     error_details: NotRequired[JsonValue | None]
+    execution_id: NotRequired[uuid.UUID | None]
+    failed_steps: NotRequired[int]
+    finished_steps: NotRequired[int]
     hierarchy_level: NotRequired[int]
     id: NotRequired[uuid.UUID]
     metadata: NotRequired[JsonValue]
@@ -1172,18 +1229,28 @@ class PublicProjectsInsert(TypedDict):
     organization_slug: str
     parent_project_id: NotRequired[uuid.UUID | None]
     plan_json: NotRequired[JsonValue | None]
+    plan_version: NotRequired[int]
+    progress: NotRequired[int]
+    project_step_id: NotRequired[uuid.UUID | None]
+    started_at: NotRequired[datetime.datetime | None]
     status: NotRequired[str]
     subproject_count: NotRequired[int]
+    total_steps: NotRequired[int]
     updated_at: NotRequired[datetime.datetime]
     user_id: NotRequired[uuid.UUID]
 
 
 class PublicProjectsUpdate(TypedDict):
+    completed_at: NotRequired[datetime.datetime | None]
+    completed_steps: NotRequired[int]
     conversation_id: NotRequired[uuid.UUID]
     created_at: NotRequired[datetime.datetime]
     current_step_id: NotRequired[str | None]
     description: NotRequired[str | None]
     error_details: NotRequired[JsonValue | None]
+    execution_id: NotRequired[uuid.UUID | None]
+    failed_steps: NotRequired[int]
+    finished_steps: NotRequired[int]
     hierarchy_level: NotRequired[int]
     id: NotRequired[uuid.UUID]
     metadata: NotRequired[JsonValue]
@@ -1191,8 +1258,13 @@ class PublicProjectsUpdate(TypedDict):
     organization_slug: NotRequired[str]
     parent_project_id: NotRequired[uuid.UUID | None]
     plan_json: NotRequired[JsonValue | None]
+    plan_version: NotRequired[int]
+    progress: NotRequired[int]
+    project_step_id: NotRequired[uuid.UUID | None]
+    started_at: NotRequired[datetime.datetime | None]
     status: NotRequired[str]
     subproject_count: NotRequired[int]
+    total_steps: NotRequired[int]
     updated_at: NotRequired[datetime.datetime]
     user_id: NotRequired[uuid.UUID]
 
@@ -2076,6 +2148,7 @@ class PublicWorkflowDataUpdate(TypedDict):
 class PublicWorkflowExecutions(BaseModel):
     agent_slug: str
     completed_at: datetime.datetime | None
+    conversation_id: uuid.UUID | None
     correlation_id: uuid.UUID
     created_at: datetime.datetime
     created_by: uuid.UUID | None
@@ -2089,6 +2162,7 @@ class PublicWorkflowExecutions(BaseModel):
     parent_execution_id: uuid.UUID | None
     paused_at: datetime.datetime | None
     performance_metrics: JsonValue | None
+    queued_at: datetime.datetime
     resource_usage: JsonValue | None
     resumed_at: datetime.datetime | None
     retry_count: int
@@ -2103,6 +2177,7 @@ class PublicWorkflowExecutions(BaseModel):
 class PublicWorkflowExecutionsInsert(TypedDict):
     agent_slug: str
     completed_at: NotRequired[datetime.datetime | None]
+    conversation_id: NotRequired[uuid.UUID | None]
     correlation_id: NotRequired[uuid.UUID]
     created_at: NotRequired[datetime.datetime]
     created_by: NotRequired[uuid.UUID | None]
@@ -2116,6 +2191,7 @@ class PublicWorkflowExecutionsInsert(TypedDict):
     parent_execution_id: NotRequired[uuid.UUID | None]
     paused_at: NotRequired[datetime.datetime | None]
     performance_metrics: NotRequired[JsonValue | None]
+    queued_at: NotRequired[datetime.datetime]
     resource_usage: NotRequired[JsonValue | None]
     resumed_at: NotRequired[datetime.datetime | None]
     retry_count: NotRequired[int]
@@ -2130,6 +2206,7 @@ class PublicWorkflowExecutionsInsert(TypedDict):
 class PublicWorkflowExecutionsUpdate(TypedDict):
     agent_slug: NotRequired[str]
     completed_at: NotRequired[datetime.datetime | None]
+    conversation_id: NotRequired[uuid.UUID | None]
     correlation_id: NotRequired[uuid.UUID]
     created_at: NotRequired[datetime.datetime]
     created_by: NotRequired[uuid.UUID | None]
@@ -2143,6 +2220,7 @@ class PublicWorkflowExecutionsUpdate(TypedDict):
     parent_execution_id: NotRequired[uuid.UUID | None]
     paused_at: NotRequired[datetime.datetime | None]
     performance_metrics: NotRequired[JsonValue | None]
+    queued_at: NotRequired[datetime.datetime]
     resource_usage: NotRequired[JsonValue | None]
     resumed_at: NotRequired[datetime.datetime | None]
     retry_count: NotRequired[int]
@@ -2333,7 +2411,8 @@ class PublicPerformanceLogs(BaseModel):
 
 
 class PublicProjectProgress(BaseModel):
-    completed_steps: int | None
+    completed_at: datetime.datetime | None
+    completed_steps: int
     completed_tasks: int | None
     conversation_id: uuid.UUID
     created_at: datetime.datetime
@@ -2341,6 +2420,9 @@ class PublicProjectProgress(BaseModel):
     deliverable_count: int | None
     description: str | None
     error_details: JsonValue | None
+    execution_id: uuid.UUID | None
+    failed_steps: int
+    finished_steps: int
     hierarchy_level: int
     id: uuid.UUID
     metadata: JsonValue
@@ -2348,10 +2430,13 @@ class PublicProjectProgress(BaseModel):
     organization_slug: str
     parent_project_id: uuid.UUID | None
     plan_json: JsonValue | None
-    progress: int | None
+    plan_version: int
+    progress: int
+    project_step_id: uuid.UUID | None
+    started_at: datetime.datetime | None
     status: str
     subproject_count: int
-    total_steps: int | None
+    total_steps: int
     total_tasks: int | None
     updated_at: datetime.datetime
     user_id: uuid.UUID

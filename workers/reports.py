@@ -28,12 +28,14 @@ _BUSY_SECONDS, _BUSY_CAP = 0.05, 1.0
 class Batch:
     """What one exchange carries; `lanes` wait for its answer, each with whether its last word is in it.
 
-    `freed` is of how many attempts of each organization it carries the last word.
+    `freed` is of how many attempts of each organization it carries the last word; `known` how many lanes there were
+    before it.
     """
 
     items: tuple[PackedItem, ...] = ()
     lanes: Mapping[Lease, bool] = field(default_factory=dict)
     freed: Mapping[str, int] = field(default_factory=dict)
+    known: int = 0
 
     @property
     def finals(self) -> int:
@@ -139,7 +141,8 @@ class ReportQueue:
                 self._load(self._lanes.last(), packer, flying, now)
                 self._load(self._lanes.talking(now), packer, flying, now)
             freed = self._lanes.organizations_of(lease for lease, last in flying.items() if last)
-        return Batch(tuple(packer.items), flying, freed)
+            known = self._lanes.added
+        return Batch(tuple(packer.items), flying, freed, known)
 
     def settle(self, batch: Batch, busy: Iterable[PackedItem] = ()) -> None:
         """Let go of what a batch carried; items whose row was busy are said again soon, in order, ahead of others."""
@@ -165,10 +168,10 @@ class ReportQueue:
                 self._lanes.place(lane)
         return [lane.lease for lane in running]
 
-    def lease_of(self, task_id: str) -> Lease | None:
-        """Return the newest lease this worker holds on a task."""
+    def lease_of(self, task_id: str, known_to: Batch | None = None) -> Lease | None:
+        """Return the newest lease this worker holds on a task, unless it came after a batch was made."""
         with self._lock:
-            return self._lanes.lease_of(task_id)
+            return self._lanes.lease_of(task_id, None if known_to is None else known_to.known)
 
     @property
     def held(self) -> int:

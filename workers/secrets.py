@@ -94,6 +94,13 @@ class Secrets:
             )
         return filled(value, values)
 
+    def decrypt(self, ciphertext: str, organization: str) -> str | None:
+        """Return what was encrypted with the workers' key, hidden from now on; None when it cannot be read here."""
+        value = self._keyring.decrypt(ciphertext) if self._keyring is not None else None
+        if value is not None:
+            self._redactor.remember(value, organization)
+        return value
+
     def redact(self, text: str, organization: str) -> str:
         """Return an organization's text in which the secrets that it was handed so far, and ours, read [redacted]."""
         return self._redactor.text(text, organization)

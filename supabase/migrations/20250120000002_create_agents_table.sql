@@ -162,6 +162,8 @@ as $$
     where h.key ~* '(^|[-_])(authorization|auth|cookie|token|secret|password|key|apikey|credentials?|signature)($|[-_])'
       and h.key !~* '^idempotency-key$'
     union all
+    select 'api_key', endpoint ->> 'api_key'
+    union all
     select 'url', u.found[1]
     from regexp_matches(endpoint ->> 'url', '^[a-z]+://([^/?#]*)@', 'i') u (found)
     union all
@@ -171,7 +173,7 @@ as $$
   select t.field from texts t where t.content <> '' and t.content !~ '\$\{[A-Za-z_][A-Za-z0-9_]*\}' order by t.field limit 1;
 $$;
 comment on function private.literal_credential(jsonb) is
-  'Names the first field of an endpoint that holds a credential itself instead of ${NAME}: what authentication.config has besides username and header, headers and parameters of the url that are named like credentials, user:password@ in the url. Null when there is none.';
+  'Names the first field of an endpoint that holds a credential itself instead of ${NAME}: what authentication.config has besides username and header, api_key, headers and parameters of the url that are named like credentials, user:password@ in the url. Null when there is none.';
 revoke execute on function private.literal_credential(jsonb) from public;
 grant execute on function private.literal_credential(jsonb) to authenticated, service_role;
 

@@ -215,6 +215,10 @@ declare
   v_asked text;
   v_prepared text;
 begin
+  -- Made by the engine of projects (private.start_steps), which has looked at all of it, in the middle of whoever's statement.
+  if new.project_step_id is not null and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
+    return new;
+  end if;
   -- Rows of one statement that ask for the same are looked up once: the last answer is kept until the statement ends.
   if v_alone then
     v_asked := row(
@@ -234,7 +238,8 @@ begin
     end if;
   end if;
   -- Made in one of our functions, in the middle of somebody else's statement; as a caller everybody is told that there is no such method.
-  if private.method_is_internal(new.method) and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
+  if (private.method_is_internal(new.method) or new.method = 'sync_repository')
+    and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
     return new;
   end if;
   perform private.require_own_user_id(new.user_id);
@@ -398,7 +403,12 @@ revoke execute on function private.refuse_new_input() from public;
 
 create trigger refuse_new_input before update of id, organization_slug, user_id, method, prompt, params, created_at on public.tasks
 for each row execute function private.refuse_new_input();
-create trigger check_json before insert or update of params, metadata, evaluation, deliverable_metadata on public.tasks
+-- The tasks of project steps are checked where they are made (private.render_step).
+create trigger check_new_json before insert on public.tasks
+for each row
+when (new.project_step_id is null and (new.params <> '{}' or new.metadata <> '{}' or new.evaluation <> '{}' or new.deliverable_metadata <> '{}'))
+execute function private.check_json('params', 'metadata', 'evaluation', 'deliverable_metadata');
+create trigger check_json before update of params, metadata, evaluation, deliverable_metadata on public.tasks
 for each row
 when (new.params <> '{}' or new.metadata <> '{}' or new.evaluation <> '{}' or new.deliverable_metadata <> '{}')
 execute function private.check_json('params', 'metadata', 'evaluation', 'deliverable_metadata');
@@ -575,6 +585,11 @@ declare
 begin
   if v_task.status = 'pending' then
     return v_task;
+  end if;
+  if v_task.project_step_id is not null then
+    raise exception using errcode = 'PT409', message = 'task_of_a_step',
+      detail = format('Task %s is %s and belongs to step %s of a project, which may have gone on.', v_task.id, v_task.status, v_task.project_step_id),
+      hint = format('Call retry_project_step with project_step_id %s: the step gets a new task.', v_task.project_step_id);
   end if;
   if v_task.status not in ('failed', 'timeout', 'cancelled') then
     raise exception using errcode = 'PT409', message = 'illegal_move',

@@ -1117,7 +1117,7 @@ begin
       select a.slug, a.organization_slug, a.owner_user_id, json_build_object(
         'slug', a.slug, 'name', a.name, 'description', a.description, 'version', a.version, 'agent_type', a.agent_type, 'context', a.context,
         'io_schema', a.io_schema, 'capabilities', a.capabilities, 'endpoint', a.endpoint, 'llm_config', a.llm_config,
-        'metadata', a.metadata, 'status', a.status, 'is_private', a.owner_user_id is not null
+        'metadata', a.metadata, 'status', a.status, 'framework', a.framework, 'is_private', a.owner_user_id is not null
       ) as body
       from public.agents a
       where a.slug in (select distinct h.agent_slug from held h)

@@ -200,6 +200,8 @@ begin
   perform private.reap_late_tasks();
   perform private.expire_input_requests();
   perform private.settle_forgotten_calls();
+  perform private.advance_forgotten_projects();
+  perform private.look_after_executions();
   perform private.wake_forgotten_tasks();
   perform private.fold_costs();
   perform private.purge_webhook_deliveries();
@@ -208,7 +210,7 @@ begin
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, floors, budgets, old deliveries of webhooks, marketplaces, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, executions of workflows, floors, budgets, old deliveries of webhooks, marketplaces, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 
@@ -363,8 +365,12 @@ begin
     v_reaped := private.reap_tasks();
     v_leases := '[]';
     if max_tasks <> 0 then
+      if exists (select from private.project_work) then
+        perform private.advance_forgotten_projects();
+      end if;
       select l.leases, l.undecided into v_leases, v_undecided
       from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, nullif(report -> 'slots', 'null')) l;
+      v_undecided := v_undecided or exists (select from private.project_work); -- there will be tasks as soon as somebody else has committed
     end if;
     -- Also when a claim found nothing: a copy that arrives late takes no work, since nobody would do it.
     if max_tasks > 0 or v_outcomes <> '[]' then

@@ -86,7 +86,47 @@ revoke execute on function private.delete_credentials() from public;
 create trigger delete_credentials before delete on public.agent_repositories
 for each row execute function private.delete_credentials();
 
-comment on table public.agent_repositories is 'Git repositories with agents as markdown files; workers keep git_agents and agents in step with them.';
+create function private.forget_last_sync() returns trigger
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  new.last_sync_commit_hash := null;
+  return new;
+end;
+$$;
+comment on function private.forget_last_sync() is 'Before a repository means another place: what was synced says nothing about it, and the next sync reads it whole.';
+revoke execute on function private.forget_last_sync() from public;
+
+create trigger forget_last_sync before update of git_url, branch, is_root, agent_directory on public.agent_repositories
+for each row
+when ((old.git_url, old.branch, old.is_root, old.agent_directory) is distinct from (new.git_url, new.branch, new.is_root, new.agent_directory))
+execute function private.forget_last_sync();
+
+create function private.deactivate_git_agents() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.agents a set status = 'inactive'
+  where a.status = 'active' and a.slug in (select g.agent_slug from public.git_agents g where g.agent_repository_id = old.id);
+  return old;
+end;
+$$;
+comment on function private.deactivate_git_agents() is 'Before a repository goes: its agents stay, and their tasks with them, but no longer run.';
+revoke execute on function private.deactivate_git_agents() from public;
+
+create trigger deactivate_agents before delete on public.agent_repositories
+for each row execute function private.deactivate_git_agents();
+
+comment on table public.agent_repositories is 'Git repositories with agents as markdown files; workers keep git_agents and agents in step with them (docs/git-agents.md).';
+comment on column public.agent_repositories.agent_directory is 'Where agents are when is_root is false; null for "agents".';
+comment on column public.agent_repositories.last_sync_commit_hash is 'The commit that git_agents is in step with; a sync of the same one does nothing.';
+comment on column public.agent_repositories.last_sync_at is 'When a sync last changed or found something; one that found the same commit does not move it.';
+comment on column public.agent_repositories.last_sync_status is
+  'success: in step with last_sync_commit_hash, but for the files in last_sync_errors; failure: the last attempt failed, and the agents are as they were; in_progress: a sync reads the repository.';
+comment on column public.agent_repositories.last_sync_errors is
+  'Null when there is nothing to say, else [{path?, level: error|warning, code, message}]: files that could not be used or not whole, or why the sync failed; at most 1000.';
+comment on column public.git_agents.content_hash is 'The id that git gives the file''s content (of its blob).';
+comment on column public.git_agents.last_modified_commit_hash is 'The commit at which a sync last found it changed.';
 comment on column public.agent_repositories.is_root is 'True: look for agents from the root of the repository; false: in agent_directory.';
 comment on table public.git_agents is 'Agents found in repositories. Each becomes a row of agents (agent_slug); when its file is gone it is deactivated, not deleted.';
 comment on column public.git_agents.body is 'The markdown below the front matter: the agent''s prompt.';

@@ -90,6 +90,7 @@ create table public.input_requests (
   run_id uuid references public.runs (id) on delete set null,
   step_id uuid,
   project_step_id uuid,
+  execution_id uuid,
   request_type text not null default 'input',
   prompt text not null,
   schema jsonb not null default '{}',
@@ -108,7 +109,7 @@ create table public.input_requests (
   constraint status_is_known check (status in ('pending', 'answered', 'expired', 'cancelled')),
   constraint answered_means_response check ((status = 'answered') = (response is not null) and (status = 'answered') = (responded_at is not null)),
   constraint required_role_is_known check (required_role in ('member', 'developer', 'admin', 'owner')),
-  constraint on_expiry_is_known check (on_expiry in ('fail', 'resume')),
+  constraint on_expiry_is_known check (on_expiry in ('fail', 'resume', 'skip', 'approve')),
   constraint prompt_is_not_blank check (btrim(prompt, e' \t\r\n') <> '' and octet_length(prompt) <= 262144),
   constraint schema_is_one_that_answers_are_checked_with check (private.answer_schema_is_valid(schema) and pg_column_size(schema) <= 262144),
   constraint response_is_not_huge check (pg_column_size(response) <= 1048576),
@@ -191,9 +192,10 @@ execute function private.forget_pause();
 comment on table public.input_requests is 'Questions of agents and steps to people, and their answers. Answered once, through respond_to_input_request.';
 comment on column public.input_requests.schema is 'JSON Schema that the answer must fit; see private.json_matches for what it may say.';
 comment on column public.input_requests.step_id is 'The run_steps row that asked.';
+comment on column public.input_requests.execution_id is 'The workflow execution whose task or step asked; who started that reads its questions.';
 comment on column public.input_requests.expires_at is 'Until when it may be answered; null for as long as the task waits.';
 comment on column public.input_requests.on_expiry is
-  'What becomes of the task when nobody answers in time. fail: it ends as timeout with error_code input_expired; resume: it goes on and sees the question as expired.';
+  'What becomes of the task or the project step when nobody answers in time. fail: it ends with error_code input_expired; resume (tasks): it goes on and sees the question as expired; skip, approve (steps): the step is skipped, or goes on as if approved.';
 comment on column public.input_requests.required_role is 'Who may answer besides the task''s user: this role or higher. With developer or higher the user needs it too.';
 
 comment on table private.task_checkpoints is
@@ -208,10 +210,25 @@ revoke all on public.input_requests from anon, authenticated, service_role;
 grant select on public.input_requests to authenticated;
 grant select, insert, update, delete on public.input_requests to service_role;
 
+create function private.is_my_project_step(project_step_id uuid) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return exists (
+    select from public.project_steps s join public.projects p on p.id = s.project_id
+    where s.id = is_my_project_step.project_step_id and p.user_id = (select auth.uid())
+  );
+end;
+$$;
+comment on function private.is_my_project_step(uuid) is 'Whether a step belongs to a project of the caller.';
+revoke execute on function private.is_my_project_step(uuid) from public;
+grant execute on function private.is_my_project_step(uuid) to authenticated, service_role;
+
 create policy "Whoever reads the task or has the role reads the question" on public.input_requests
 for select to authenticated
 using (
   exists (select from public.tasks t where t.id = task_id)
+  or (task_id is null and organization_slug = any (array(select private.my_organizations('viewer'))) and private.is_my_project_step(project_step_id))
   or (required_role = 'developer' and organization_slug = any (array(select private.my_organizations('developer'))))
   or organization_slug = any (array(select private.my_organizations('admin')))
 );
@@ -283,10 +300,11 @@ begin
   else
     perform private.check_input_request(v_question);
     insert into public.input_requests (
-      organization_slug, task_id, run_id, project_step_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at, expires_at
+      organization_slug, task_id, run_id, project_step_id, execution_id, request_type, prompt, schema, required_role, on_expiry, metadata, requested_at,
+      expires_at
     )
     values (
-      task.organization_slug, task.id, task.lease_token, task.project_step_id,
+      task.organization_slug, task.id, task.lease_token, task.project_step_id, task.execution_id,
       coalesce(v_question ->> 'request_type', 'input'), v_question ->> 'prompt', coalesce(nullif(v_question -> 'schema', 'null'), '{}'),
       coalesce(v_question ->> 'required_role', 'member'), coalesce(v_question ->> 'on_expiry', 'fail'),
       coalesce(nullif(v_question -> 'metadata', 'null'), '{}'), private.clock(),
@@ -374,6 +392,7 @@ begin
   if v_due = '{}' then
     return;
   end if;
+  perform private.expire_step_questions(v_due);
   -- Tasks before their questions; what somebody is answering or cancelling right now is left for the next call.
   v_tasks := array(
     select t.id from public.tasks t
@@ -385,7 +404,7 @@ begin
     set status = 'expired'
     where r.id in (
       select q.id from public.input_requests q
-      where q.id = any (v_due) and q.status = 'pending' and q.expires_at <= private.clock() and (q.task_id is null or q.task_id = any (v_tasks))
+      where q.id = any (v_due) and q.status = 'pending' and q.expires_at <= private.clock() and (q.task_id is null and q.project_step_id is null or q.task_id = any (v_tasks))
       for update of q skip locked
     )
     returning r.id, r.task_id, r.on_expiry
@@ -412,12 +431,13 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_task public.tasks;
+  v_user_id uuid;
   v_request public.input_requests;
 begin
   if pg_column_size(respond_to_input_request.response) > 1048576 then
     perform private.refuse_value('response_is_not_huge', 'input_requests');
   end if;
-  -- Lock order: the answering user (as the foreign key will), task, then its question.
+  -- Lock order: the answering user (as the foreign key will), task or project, then the question.
   perform from public.users u where u.id = (select auth.uid()) for key share;
   select t.* into v_task
   from public.tasks t
@@ -429,13 +449,27 @@ begin
       and (t.user_id = (select auth.uid()) or r.required_role <> 'member' or r.organization_slug in (select private.my_organizations('admin')))
     )
   for update of t;
+  v_user_id := v_task.user_id;
+  if not found then
+    select p.user_id into v_user_id
+    from public.projects p
+    join public.project_steps s on s.project_id = p.id
+    join public.input_requests r on r.project_step_id = s.id and r.task_id is null
+    where r.id = input_request_id
+      and (
+        not private.is_client()
+        or r.organization_slug in (select private.my_organizations(r.required_role))
+        and (p.user_id = (select auth.uid()) or r.required_role <> 'member' or r.organization_slug in (select private.my_organizations('admin')))
+      )
+    for no key update of p;
+  end if;
   select r.* into v_request
   from public.input_requests r
   where r.id = input_request_id
     and (
       not private.is_client()
       or r.organization_slug in (select private.my_organizations(r.required_role))
-      and (v_task.user_id = (select auth.uid()) or r.required_role <> 'member' or r.organization_slug in (select private.my_organizations('admin')))
+      and (v_user_id = (select auth.uid()) or r.required_role <> 'member' or r.organization_slug in (select private.my_organizations('admin')))
     )
   for update of r;
   if not found then
@@ -463,10 +497,13 @@ begin
   update public.tasks t
   set status = 'pending', scheduled_at = private.clock()
   where t.id = v_task.id and t.status = 'paused';
+  if v_request.task_id is null and v_request.project_step_id is not null then
+    perform private.end_question(v_request);
+  end if;
   return v_request;
 end;
 $$;
-comment on function private.respond_to_input_request(uuid, jsonb) is 'Body of public.respond_to_input_request. Locks the task, then the question.';
+comment on function private.respond_to_input_request(uuid, jsonb) is 'Body of public.respond_to_input_request. Locks the task or the project, then the question.';
 revoke execute on function private.respond_to_input_request(uuid, jsonb) from public;
 grant execute on function private.respond_to_input_request(uuid, jsonb) to authenticated, service_role;
 
@@ -476,6 +513,6 @@ as $$
   select * from private.respond_to_input_request(input_request_id, response);
 $$;
 comment on function public.respond_to_input_request(uuid, jsonb) is
-  'Answers a question once, and resumes the task that waits for it. The task''s user answers, or whoever has required_role. The same answer again: the same row. Errors: PT404 input_request_not_found, PT409 input_request_closed, 22023 response_does_not_fit.';
+  'Answers a question once, and resumes the task, or ends the project step, that waits for it. The user of the task or the project answers, or whoever has required_role. The same answer again: the same row. Errors: PT404 input_request_not_found, PT409 input_request_closed, 22023 response_does_not_fit.';
 revoke execute on function public.respond_to_input_request(uuid, jsonb) from public, anon, authenticated;
 grant execute on function public.respond_to_input_request(uuid, jsonb) to authenticated, service_role;

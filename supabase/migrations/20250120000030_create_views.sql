@@ -30,14 +30,8 @@ group by t.organization_slug, t.agent_slug, t.agent_name;
 comment on view public.agent_activity is 'Tasks of the last seven days by agent, among those the caller may see.';
 
 create view public.project_progress with (security_invoker = true) as
-select p.*, s.total_steps, s.completed_steps, t.total_tasks, t.completed_tasks, d.deliverable_count,
-  case when s.total_steps > 0 then round(100.0 * s.finished_steps / s.total_steps)::integer else 0 end as progress
+select p.*, t.total_tasks, t.completed_tasks, d.deliverable_count
 from public.projects p
-cross join lateral (
-  select count(*) as total_steps, count(*) filter (where x.status = 'completed') as completed_steps,
-    count(*) filter (where x.status in ('completed', 'skipped')) as finished_steps
-  from public.project_steps x where x.project_id = p.id
-) s
 cross join lateral (
   select count(*) as total_tasks, count(*) filter (where x.status = 'completed') as completed_tasks
   from public.tasks x
@@ -50,7 +44,7 @@ cross join lateral (
   join public.project_steps y on y.id = x.project_step_id
   where y.project_id = p.id
 ) d;
-comment on view public.project_progress is 'Projects with the numbers of their steps, tasks and deliverables, and progress in percent of steps.';
+comment on view public.project_progress is 'Projects with the numbers of their steps (kept in projects), of their tasks and of their deliverables.';
 
 create view public.agent_metrics with (security_invoker = true) as
 select r.organization_slug, r.agent_slug, date_trunc('day', r.created_at) as day, count(*) as run_count,

@@ -216,7 +216,7 @@ create function private.redrivable_tasks(organization_slug text, task_ids uuid[]
 language sql stable security definer set search_path = ''
 as $$
   select t.id, d.completed_at from private.dead_tasks d join public.tasks t on t.id = d.task_id
-  where d.organization_slug = redrivable_tasks.organization_slug and t.attempt < 1000
+  where d.organization_slug = redrivable_tasks.organization_slug and t.attempt < 1000 and t.project_step_id is null -- see retry_project_step
     and (redrivable_tasks.task_ids is null or t.id = any (redrivable_tasks.task_ids))
     and (redrivable_tasks.error_code is null or t.error_code = redrivable_tasks.error_code);
 $$;

@@ -209,10 +209,10 @@ revoke execute on function private.check_scope(text, text[]) from public;
 create function private.scoped_methods(methods text[]) returns text[]
 language sql stable security invoker set search_path = ''
 as $$
-  select array(select m.name from public.task_methods m where not m.is_internal and (methods is null or m.name = any (methods)));
+  select array(select m.name from public.task_methods m where m.needs_agent and not m.is_internal and (methods is null or m.name = any (methods)));
 $$;
 comment on function private.scoped_methods(text[]) is
-  'Of these methods, null for all, those that a scoped worker may run: tasks that the database makes itself (internal methods) are for servers, which know what belongs to the platform.';
+  'Of these methods, null for all, those that a scoped worker may run: the work of agents. What the database makes itself (internal methods) and what needs no agent (sync_repository) is for servers, which have the functions and keys for it.';
 revoke execute on function private.scoped_methods(text[]) from public;
 
 create function private.scoped_task(organization_slug text, task_id uuid) returns uuid
@@ -350,7 +350,7 @@ as $$
   select private.scoped_claim_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, slots);
 $$;
 comment on function public.scoped_claim_tasks(text, integer, integer, text[], text[], jsonb) is
-  'As claim_tasks, for an organization''s own worker: its organization''s tasks, none of internal methods. Errors: PT401 worker_token_refused, 42501 not_allowed when organizations names others.';
+  'As claim_tasks, for an organization''s own worker: its organization''s tasks for agents. Errors: PT401 worker_token_refused, 42501 not_allowed when organizations names others.';
 revoke execute on function public.scoped_claim_tasks(text, integer, integer, text[], text[], jsonb) from public, anon, authenticated;
 grant execute on function public.scoped_claim_tasks(text, integer, integer, text[], text[], jsonb) to organization_worker;
 
@@ -457,7 +457,7 @@ as $$
   select private.scoped_exchange_work(worker_id, request_id, report, max_tasks, lease_seconds, methods, organizations);
 $$;
 comment on function public.scoped_exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) is
-  'As exchange_work, for an organization''s own worker: only its organization''s tasks, none of internal methods, no housekeeping and no schedules. Errors: PT401 worker_token_refused, 42501 not_allowed when organizations names others.';
+  'As exchange_work, for an organization''s own worker: only its organization''s tasks for agents, no housekeeping and no schedules. Errors: PT401 worker_token_refused, 42501 not_allowed when organizations names others.';
 revoke execute on function public.scoped_exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) from public, anon, authenticated;
 grant execute on function public.scoped_exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) to organization_worker;
 

@@ -176,7 +176,7 @@ def usage(scene: Scene, _: str) -> Json:
 
 
 def workflow(scene: Scene, whose: str) -> Json:
-    built = {"workflow_data": {}, "workflow_type": "visual", "framework": "n8n"}
+    built = {"workflow_data": {"url": "https://n8n.example.com/webhook/w"}, "workflow_type": "code", "framework": "n8n"}
     return {"organization_slug": scene.slug, "name": unique("workflow"), **built, **agent_slug(scene, whose)}
 
 
@@ -270,6 +270,15 @@ KINDS: dict[str, Kind] = {
             "step_name": "n",
         },
         sets("step_name"),
+    ),
+    "project_plan_versions": Kind(
+        lambda scene, _: {
+            "project_id": scene.row("projects", "colleague")["id"],
+            "version": number(),
+            "plan_json": {"steps": []},
+        },
+        {"version": 1},
+        key=("project_id", "version"),
     ),
     "workflows": Kind(workflow, sets("description")),
     "workflow_executions": Kind(

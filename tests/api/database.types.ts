@@ -934,6 +934,7 @@ export type Database = {
       input_requests: {
         Row: {
           created_at: string;
+          execution_id: string | null;
           expires_at: string | null;
           id: string;
           metadata: NonNullable<Json>;
@@ -957,6 +958,7 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           created_at?: string;
+          execution_id?: string | null;
           expires_at?: string | null;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -979,6 +981,7 @@ export type Database = {
         };
         Update: {
           created_at?: string;
+          execution_id?: string | null;
           expires_at?: string | null;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -1000,6 +1003,13 @@ export type Database = {
           updated_at?: string;
         };
         Relationships: [
+          {
+            foreignKeyName: "input_requests_execution_id_fkey";
+            columns: ["execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["id"];
+          },
           {
             foreignKeyName: "input_requests_organization_slug_fkey";
             columns: ["organization_slug"];
@@ -1697,63 +1707,118 @@ export type Database = {
           },
         ];
       };
+      project_plan_versions: {
+        Row: {
+          created_at: string;
+          plan_json: NonNullable<Json>;
+          project_id: string;
+          version: number;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          plan_json: NonNullable<Json>;
+          project_id: string;
+          version: number;
+        };
+        Update: {
+          created_at?: string;
+          plan_json?: NonNullable<Json>;
+          project_id?: string;
+          version?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "project_plan_versions_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "project_progress";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "project_plan_versions_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       project_steps: {
         Row: {
           agent_name: string | null;
+          agent_slug: string | null;
           completed_at: string | null;
+          condition: string | null;
           created_at: string;
           dependencies: string[];
           error_details: Json | null;
           id: string;
           metadata: NonNullable<Json>;
+          on_failure: string;
+          params: NonNullable<Json>;
           project_id: string;
           prompt: string | null;
           result: Json | null;
+          settings: NonNullable<Json>;
           started_at: string | null;
           status: string;
           step_id: string;
           step_index: number;
           step_name: string;
           step_type: string;
+          task_id: string | null;
           updated_at: string;
         };
         ComputedFields: never;
         Insert: {
           agent_name?: string | null;
+          agent_slug?: string | null;
           completed_at?: string | null;
+          condition?: string | null;
           created_at?: string;
           dependencies?: string[];
           error_details?: Json | null;
           id?: string;
           metadata?: NonNullable<Json>;
+          on_failure?: string;
+          params?: NonNullable<Json>;
           project_id: string;
           prompt?: string | null;
           result?: Json | null;
+          settings?: NonNullable<Json>;
           started_at?: string | null;
           status?: string;
           step_id: string;
           step_index: number;
           step_name: string;
           step_type: string;
+          task_id?: string | null;
           updated_at?: string;
         };
         Update: {
           agent_name?: string | null;
+          agent_slug?: string | null;
           completed_at?: string | null;
+          condition?: string | null;
           created_at?: string;
           dependencies?: string[];
           error_details?: Json | null;
           id?: string;
           metadata?: NonNullable<Json>;
+          on_failure?: string;
+          params?: NonNullable<Json>;
           project_id?: string;
           prompt?: string | null;
           result?: Json | null;
+          settings?: NonNullable<Json>;
           started_at?: string | null;
           status?: string;
           step_id?: string;
           step_index?: number;
           step_name?: string;
           step_type?: string;
+          task_id?: string | null;
           updated_at?: string;
         };
         Relationships: [
@@ -1775,11 +1840,16 @@ export type Database = {
       };
       projects: {
         Row: {
+          completed_at: string | null;
+          completed_steps: number;
           conversation_id: string;
           created_at: string;
           current_step_id: string | null;
           description: string | null;
           error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
           hierarchy_level: number;
           id: string;
           metadata: NonNullable<Json>;
@@ -1787,18 +1857,28 @@ export type Database = {
           organization_slug: string;
           parent_project_id: string | null;
           plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
           status: string;
           subproject_count: number;
+          total_steps: number;
           updated_at: string;
           user_id: string;
         };
         ComputedFields: never;
         Insert: {
+          completed_at?: string | null;
+          completed_steps?: number;
           conversation_id: string;
           created_at?: string;
           current_step_id?: string | null;
           description?: string | null;
           error_details?: Json | null;
+          execution_id?: string | null;
+          failed_steps?: number;
+          finished_steps?: number;
           hierarchy_level?: number;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -1806,17 +1886,27 @@ export type Database = {
           organization_slug: string;
           parent_project_id?: string | null;
           plan_json?: Json | null;
+          plan_version?: number;
+          progress?: never;
+          project_step_id?: string | null;
+          started_at?: string | null;
           status?: string;
           subproject_count?: number;
+          total_steps?: number;
           updated_at?: string;
           user_id?: string;
         };
         Update: {
+          completed_at?: string | null;
+          completed_steps?: number;
           conversation_id?: string;
           created_at?: string;
           current_step_id?: string | null;
           description?: string | null;
           error_details?: Json | null;
+          execution_id?: string | null;
+          failed_steps?: number;
+          finished_steps?: number;
           hierarchy_level?: number;
           id?: string;
           metadata?: NonNullable<Json>;
@@ -1824,8 +1914,13 @@ export type Database = {
           organization_slug?: string;
           parent_project_id?: string | null;
           plan_json?: Json | null;
+          plan_version?: number;
+          progress?: never;
+          project_step_id?: string | null;
+          started_at?: string | null;
           status?: string;
           subproject_count?: number;
+          total_steps?: number;
           updated_at?: string;
           user_id?: string;
         };
@@ -1842,6 +1937,13 @@ export type Database = {
             columns: ["conversation_id"];
             isOneToOne: false;
             referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_execution_id_fkey";
+            columns: ["execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
             referencedColumns: ["id"];
           },
           {
@@ -1870,6 +1972,13 @@ export type Database = {
             columns: ["parent_project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
             referencedColumns: ["id"];
           },
           {
@@ -3320,6 +3429,7 @@ export type Database = {
         Row: {
           agent_slug: string;
           completed_at: string | null;
+          conversation_id: string | null;
           correlation_id: string;
           created_at: string;
           created_by: string | null;
@@ -3333,6 +3443,7 @@ export type Database = {
           parent_execution_id: string | null;
           paused_at: string | null;
           performance_metrics: Json | null;
+          queued_at: string;
           resource_usage: Json | null;
           resumed_at: string | null;
           retry_count: number;
@@ -3347,6 +3458,7 @@ export type Database = {
         Insert: {
           agent_slug: string;
           completed_at?: string | null;
+          conversation_id?: string | null;
           correlation_id?: string;
           created_at?: string;
           created_by?: string | null;
@@ -3360,6 +3472,7 @@ export type Database = {
           parent_execution_id?: string | null;
           paused_at?: string | null;
           performance_metrics?: Json | null;
+          queued_at?: string;
           resource_usage?: Json | null;
           resumed_at?: string | null;
           retry_count?: number;
@@ -3373,6 +3486,7 @@ export type Database = {
         Update: {
           agent_slug?: string;
           completed_at?: string | null;
+          conversation_id?: string | null;
           correlation_id?: string;
           created_at?: string;
           created_by?: string | null;
@@ -3386,6 +3500,7 @@ export type Database = {
           parent_execution_id?: string | null;
           paused_at?: string | null;
           performance_metrics?: Json | null;
+          queued_at?: string;
           resource_usage?: Json | null;
           resumed_at?: string | null;
           retry_count?: number;
@@ -3410,6 +3525,20 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "agents";
             referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "workflow_executions_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "agent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "workflow_executions_conversation_id_fkey";
+            columns: ["conversation_id"];
+            isOneToOne: false;
+            referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
           },
           {
             foreignKeyName: "workflow_executions_created_by_fkey";
@@ -3868,7 +3997,8 @@ export type Database = {
       };
       project_progress: {
         Row: {
-          completed_steps: number | null;
+          completed_at: string | null;
+          completed_steps: number;
           completed_tasks: number | null;
           conversation_id: string;
           created_at: string;
@@ -3876,6 +4006,9 @@ export type Database = {
           deliverable_count: number | null;
           description: string | null;
           error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
           hierarchy_level: number;
           id: string;
           metadata: NonNullable<Json>;
@@ -3883,10 +4016,13 @@ export type Database = {
           organization_slug: string;
           parent_project_id: string | null;
           plan_json: Json | null;
-          progress: number | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
           status: string;
           subproject_count: number;
-          total_steps: number | null;
+          total_steps: number;
           total_tasks: number | null;
           updated_at: string;
           user_id: string;
@@ -3905,6 +4041,13 @@ export type Database = {
             columns: ["conversation_id"];
             isOneToOne: false;
             referencedRelation: "recent_conversations";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_execution_id_fkey";
+            columns: ["execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
             referencedColumns: ["id"];
           },
           {
@@ -3933,6 +4076,13 @@ export type Database = {
             columns: ["parent_project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "projects_project_step_id_fkey";
+            columns: ["project_step_id"];
+            isOneToOne: false;
+            referencedRelation: "project_steps";
             referencedColumns: ["id"];
           },
           {
@@ -4083,11 +4233,90 @@ export type Database = {
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
       agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
+      apply_git_files: {
+        Args: { attempt: number; files: Json; lease_token: string; removed?: Json; task_id: string };
+        Returns: Json;
+      };
       begin_remote_task: {
         Args: { attempt: number; lease_token: string; server: string; task_id: string };
         Returns: Json;
       };
+      begin_repository_sync: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       budget_status: { Args: { organization_slug: string }; Returns: Json };
+      cancel_execution: {
+        Args: { execution_id: string };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      cancel_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       cancel_task: {
         Args: { task_id: string };
         Returns: {
@@ -4307,6 +4536,10 @@ export type Database = {
         Returns: Json;
       };
       fail_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      finish_repository_sync: {
+        Args: { attempt: number; commit_hash: string; lease_token: string; problems?: Json; task_id: string };
+        Returns: Json;
+      };
       fire_schedules: { Args: { items: Json; worker_id: string }; Returns: Json };
       forget_remote_task: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: undefined };
       heartbeat_tasks: { Args: { items: Json; lease_seconds?: number; worker_id: string }; Returns: Json };
@@ -4479,6 +4712,80 @@ export type Database = {
           isSetofReturn: true;
         };
       };
+      pause_execution: {
+        Args: { execution_id: string };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      pause_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       pause_queue: {
         Args: { method?: string; organization_slug?: string; reason?: string };
         Returns: {
@@ -4497,6 +4804,9 @@ export type Database = {
         };
       };
       pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      project_diagram: { Args: { project_id: string }; Returns: string };
+      project_overview: { Args: { after_index?: number; page_size?: number; project_id: string }; Returns: Json };
+      project_step_result: { Args: { project_step_id: string }; Returns: Json };
       publish_agent: {
         Args: { agent_slug: string; marketplace_name?: string; organization_slug?: string };
         Returns: {
@@ -4536,8 +4846,12 @@ export type Database = {
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
       read_marketplace_job: { Args: { integration_id: string; lease_token: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
+      read_repository_sync: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
+      read_step_input: { Args: { lease_token: string; task_id: string }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
+      read_workflow_execution: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
+      receive_git_push: { Args: { "": Json }; Returns: Json };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;
@@ -4584,6 +4898,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      renew_push_secret: { Args: { repository_id: string }; Returns: Json };
       replace_ciphertexts: { Args: { items: Json; source: string }; Returns: Json };
       replay_webhook_delivery: {
         Args: { delivery_id: string };
@@ -4615,6 +4930,7 @@ export type Database = {
         Args: { input_request_id: string; response: Json };
         Returns: {
           created_at: string;
+          execution_id: string | null;
           expires_at: string | null;
           id: string;
           metadata: NonNullable<Json>;
@@ -4678,6 +4994,80 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      resume_execution: {
+        Args: { execution_id: string };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      resume_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       resume_queue: {
         Args: { method?: string; organization_slug?: string };
         Returns: {
@@ -4693,6 +5083,80 @@ export type Database = {
           to: "queue_pauses";
           isOneToOne: false;
           isSetofReturn: true;
+        };
+      };
+      retry_execution: {
+        Args: { execution_id: string };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      retry_project_step: {
+        Args: { project_step_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
         };
       };
       retry_task: {
@@ -5006,7 +5470,129 @@ export type Database = {
         Args: { ciphertext?: string; description?: string; name: string; organization_slug: string; value?: string };
         Returns: Json;
       };
+      skip_project_step: {
+        Args: { project_step_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      start_project: {
+        Args: { project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      start_workflow: {
+        Args: {
+          agent_slug?: string;
+          conversation_id?: string;
+          input?: Json;
+          max_retries?: number;
+          name?: string;
+          organization_slug?: string;
+          parent_execution_id?: string;
+          timeout_seconds?: number;
+          workflow_id?: string;
+        };
+        Returns: {
+          agent_slug: string;
+          completed_at: string | null;
+          conversation_id: string | null;
+          correlation_id: string;
+          created_at: string;
+          created_by: string | null;
+          error_code: string | null;
+          error_message: string | null;
+          execution_data: Json | null;
+          execution_logs: Json | null;
+          id: string;
+          max_retries: number;
+          organization_slug: string;
+          parent_execution_id: string | null;
+          paused_at: string | null;
+          performance_metrics: Json | null;
+          queued_at: string;
+          resource_usage: Json | null;
+          resumed_at: string | null;
+          retry_count: number;
+          started_at: string | null;
+          status: string;
+          status_message: string | null;
+          timeout_at: string | null;
+          updated_at: string;
+          workflow_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      sync_repository: { Args: { force?: boolean; repository_id: string }; Returns: Json };
       unpublish_agent: {
         Args: { agent_slug: string; marketplace_name?: string };
         Returns: {

@@ -18,7 +18,7 @@ import {
 } from "./support.mjs";
 
 // One worker serves them all (starting one takes seconds); each test makes an organization of its own.
-const slugs = Array.from({ length: 6 }, () => unique("frontend"));
+const slugs = Array.from({ length: 7 }, () => unique("frontend"));
 const spare = [...slugs];
 let stopWorker;
 
@@ -256,5 +256,89 @@ describe("sending a task again", () => {
     assert.equal(inserted.status, 409);
     assert.equal(inserted.error.code, "23505");
     assert.equal((await finished(owner.client, id)).attempt, 1);
+  });
+});
+
+describe("workflows", () => {
+  // Asks a person, then an agent.
+  function workflow(slug, agent) {
+    return {
+      organization_slug: slug,
+      agent_slug: agent.slug,
+      name: "Publish",
+      workflow_type: "visual",
+      framework: "langgraph",
+      workflow_data: {
+        nodes: [
+          { id: "start", type: "start", position: { x: 0, y: 0 } },
+          { id: "ask", type: "human_approval", data: { label: "Ask", prompt: "A post about {{ input.topic }}?" } },
+          { id: "post", type: "agent", data: { agent: agent.slug, prompt: "Write a post about {{ input.topic }}" } },
+        ],
+        edges: [
+          { id: "e1", source: "start", target: "ask" },
+          { id: "e2", source: "ask", target: "post" },
+        ],
+      },
+    };
+  }
+
+  it("a member starts one, pauses it, answers its question and reads what came of it; a stranger sees none of it", async () => {
+    const { owner, slug } = await newTenant();
+    const agent = await addContextAgent(owner, slug);
+    const stored = value(await owner.client.from("workflows").insert(workflow(slug, agent)).select().single());
+    const member = await signUp();
+    await join(owner, member, slug);
+
+    const input = { topic: "tide pools" };
+    const start = { name: "Publish", organization_slug: slug, input, timeout_seconds: 600 };
+    const execution = value(await member.client.rpc("start_workflow", start));
+    assert.deepEqual([execution.status, execution.workflow_id], ["running", stored.id]);
+    const me = { execution_id: execution.id };
+    assert.equal(value(await member.client.rpc("pause_execution", me)).status, "paused");
+    assert.equal(value(await member.client.rpc("resume_execution", me)).status, "running");
+
+    const stranger = await signUp();
+    for (const name of ["pause_execution", "resume_execution", "cancel_execution", "retry_execution"]) {
+      const { error, status } = await stranger.client.rpc(name, me);
+      assert.deepEqual([status, error.message], [404, "execution_not_found"]);
+    }
+    const unknown = await stranger.client.rpc("start_workflow", { workflow_id: stored.id });
+    assert.deepEqual([unknown.status, unknown.error.message], [404, "workflow_not_found"]);
+    assert.deepEqual(value(await stranger.client.from("workflow_executions").select()), []);
+
+    const question = value(await member.client.from("input_requests").select("id, prompt").single());
+    assert.equal(question.prompt, "A post about tide pools?");
+    const answer = { input_request_id: question.id, response: { approved: true } };
+    value(await member.client.rpc("respond_to_input_request", answer));
+
+    const read = () =>
+      member.client.from("workflow_executions").select("*, projects(status)").eq("id", execution.id).single();
+    await until("the execution to end", async () => value(await read()).completed_at);
+    const done = value(await read());
+    assert.deepEqual([done.status, done.projects], ["completed", [{ status: "completed" }]]);
+    assert.match(done.execution_data.output, /tide pools/);
+    assert.deepEqual(done.execution_data.input, input);
+    assert.ok(done.resource_usage.tokens > 0);
+    const late = await member.client.rpc("cancel_execution", me);
+    assert.deepEqual([late.status, late.error.message], [409, "illegal_move"]);
+  });
+
+  it("what could not run is refused with the node that is wrong, and a viewer starts nothing", async () => {
+    const owner = await signUp();
+    const slug = unique("flows");
+    await createOrganization(owner, slug);
+    const agent = await addContextAgent(owner, slug);
+    const row = workflow(slug, agent);
+    const bad = structuredClone(row);
+    bad.workflow_data.edges.push({ source: "post", target: "ask" });
+    const refused = await owner.client.from("workflows").insert(bad);
+    assert.deepEqual([refused.status, refused.error.message], [400, "workflow_invalid"]);
+    assert.match(refused.error.details, /ask, post/);
+
+    const stored = value(await owner.client.from("workflows").insert(row).select().single());
+    const viewer = await signUp();
+    await join(owner, viewer, slug, "viewer");
+    const started = await viewer.client.from("workflow_executions").insert({ workflow_id: stored.id });
+    assert.deepEqual([started.status, started.error.message], [403, "not_allowed"]);
   });
 });

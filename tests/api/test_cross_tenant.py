@@ -108,7 +108,8 @@ def attack(stack: Stack, http: httpx.Client) -> Attack:
     return Attack(victim, victim.people["owner"], eve, own)
 
 
-WORKFLOW = {"name": "w", "workflow_data": {}, "workflow_type": "visual", "framework": "n8n"}
+REMOTE = {"url": "https://n8n.example.com/webhook/w"}
+WORKFLOW = {"name": "w", "workflow_data": REMOTE, "workflow_type": "code", "framework": "n8n"}
 
 
 @pytest.fixture

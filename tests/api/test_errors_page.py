@@ -58,7 +58,7 @@ def test_the_page_lists_exactly_the_tokens_that_are_raised_with_their_status() -
 
 def test_the_page_lists_exactly_the_error_codes_of_tasks() -> None:
     listed = {code.strip("`") for code, *_ in table_rows("Why a task failed")}
-    assert listed == {*get_args(ErrorCode), "worker_lost", "input_expired"}
+    assert listed == {*get_args(ErrorCode), "worker_lost", "input_expired", "withdrawn"}
     set_by_sql = set(re.findall(r"then '(\w+)' else '(\w+)' end,\s*error_message", SQL)[0])
     assert set_by_sql <= listed
 

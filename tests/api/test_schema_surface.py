@@ -52,6 +52,7 @@ USER_TABLES = VIEWS | {
     "organization_members",
     "organization_secrets",
     "organizations",
+    "project_plan_versions",
     "project_steps",
     "projects",
     "prompts",
@@ -80,6 +81,8 @@ TABLES = USER_TABLES | {"workers"}
 SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "agent_card": {"slug": "none"},
     "budget_status": {"organization_slug": "none"},
+    "cancel_execution": {"execution_id": NOBODY},
+    "cancel_project": {"project_id": NOBODY},
     "cancel_task": {"task_id": NOBODY},
     "cancel_tasks": {"organization_slug": "none", "status": "pending"},
     "create_deliverable_version": {**VERSION, "content": "text"},
@@ -90,14 +93,24 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "organization_active_tasks": {"organization_slug": "none"},
     "organization_conversations": {"organization_slug": "none"},
     "organization_tasks": {"organization_slug": "none"},
+    "pause_execution": {"execution_id": NOBODY},
     "pause_queue": {"organization_slug": "none"},
     "publish_agent": {"agent_slug": "none"},
     "redrive_tasks": {"organization_slug": "none"},
     "remove_member": MEMBER,
+    "renew_push_secret": {"repository_id": NOBODY},
     "replay_webhook_delivery": {"delivery_id": NOBODY},
     "respond_to_input_request": {"input_request_id": NOBODY, "response": True},
+    "pause_project": {"project_id": NOBODY},
+    "project_step_result": {"project_step_id": NOBODY},
+    "resume_project": {"project_id": NOBODY},
+    "retry_project_step": {"project_step_id": NOBODY},
+    "skip_project_step": {"project_step_id": NOBODY},
+    "start_project": {"project_id": NOBODY},
     "restore_agent_version": {"agent_slug": "none", "version": "1.0.0"},
+    "resume_execution": {"execution_id": NOBODY},
     "resume_queue": {"organization_slug": "none"},
+    "retry_execution": {"execution_id": NOBODY},
     "retry_task": {"task_id": NOBODY},
     "revoke_worker_token": {"token_id": NOBODY},
     "rotate_webhook_secret": {"webhook_id": NOBODY},
@@ -108,6 +121,8 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "set_member_role": {**MEMBER, "role": "member"},
     "set_organization_limits": {"organization_slug": "none", "limits": {}},
     "set_organization_secret": {"organization_slug": "none", "name": "A_KEY", "ciphertext": "gAAAA" + "x" * 80},
+    "sync_repository": {"repository_id": NOBODY},
+    "start_workflow": {"workflow_id": NOBODY},
     "unpublish_agent": {"agent_slug": "none"},
 }
 USER_FUNCTIONS: dict[str, dict[str, Any]] = {
@@ -119,7 +134,9 @@ USER_FUNCTIONS: dict[str, dict[str, Any]] = {
 LEASE: dict[str, Any] = {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY}
 WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "add_task_events": ITEMS,
+    "apply_git_files": {**LEASE, "files": [], "removed": []},
     "begin_remote_task": {**LEASE, "server": "https://x"},
+    "begin_repository_sync": LEASE,
     "agents_to_call": {"task_id": NOBODY, "slugs": []},
     "claim_schedules": {"worker_id": "w"},
     "claim_tasks": {"worker_id": "w"},
@@ -127,6 +144,7 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "create_worker_token": {"organization_slug": "none", "name": "a worker"},
     "exchange_work": {"worker_id": "w", "request_id": NOBODY},
     "fail_tasks": ITEMS,
+    "finish_repository_sync": {**LEASE, "commit_hash": "none"},
     "fire_schedules": ITEMS,
     "forget_remote_task": LEASE,
     "heartbeat_tasks": ITEMS,
@@ -138,7 +156,10 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "read_git_credential": {"repository_id": NOBODY},
     "read_marketplace_job": {"integration_id": NOBODY, "lease_token": NOBODY},
     "read_organization_secrets": {"organization_slug": "none", "names": []},
+    "read_repository_sync": LEASE,
+    "read_step_input": {"task_id": NOBODY, "lease_token": NOBODY},
     "read_webhook_delivery": {"delivery_id": NOBODY, "lease_token": NOBODY},
+    "read_workflow_execution": LEASE,
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
     "replace_ciphertexts": {"source": "organization_secrets", "items": []},
@@ -163,7 +184,7 @@ def test_a_server_is_shown_every_table_and_the_functions_of_workers(operator: Ca
 
 
 def test_nobody_in_particular_is_shown_only_where_endpoints_report(stack: Stack, http: httpx.Client) -> None:
-    assert surface(as_caller(http, stack.anon_key)) == (set(), {"report_task_status"})
+    assert surface(as_caller(http, stack.anon_key)) == (set(), {"receive_git_push", "report_task_status"})
 
 
 @pytest.mark.parametrize("schema", ["private", "auth", "archive", "extensions", "pg_catalog", "supabase_migrations"])
@@ -177,7 +198,15 @@ def test_no_schema_but_public_is_served(schema: str, tenant: Tenant, operator: C
 
 @pytest.mark.parametrize(
     "name",
-    ["worker_requests", "status_webhooks", "task_checkpoints", "remote_tasks", "maintenance", "schema_migrations"],
+    [
+        "worker_requests",
+        "status_webhooks",
+        "push_secrets",
+        "task_checkpoints",
+        "remote_tasks",
+        "maintenance",
+        "schema_migrations",
+    ],
 )
 def test_tables_of_the_inside_are_not_served(name: str, operator: Caller) -> None:
     assert_refused(operator.get(name), 404, "42P01", f'relation "public.{name}" does not exist')

@@ -27,12 +27,14 @@ NEVER_WRITTEN = {
     "task_comments": "id user_id created_at updated_at",
     "schedules": "id user_id next_run_at held_until last_run_at last_task_id last_error last_error_at"
     " created_at updated_at",
-    "projects": "status current_step_id error_details hierarchy_level subproject_count created_at updated_at",
+    "projects": "status current_step_id error_details hierarchy_level subproject_count plan_version project_step_id"
+    " execution_id total_steps completed_steps finished_steps failed_steps progress started_at completed_at created_at"
+    " updated_at",
     "webhooks": "id organization_slug disabled_reason failing_since created_by created_at updated_at",
     "workflows": "id created_by created_at updated_at",
     "workflow_executions": "id organization_slug agent_slug created_by status status_message started_at completed_at"
-    " paused_at resumed_at execution_logs error_message error_code retry_count resource_usage performance_metrics"
-    " correlation_id created_at updated_at",
+    " paused_at resumed_at queued_at execution_logs error_message error_code retry_count resource_usage"
+    " performance_metrics correlation_id created_at updated_at",
 } | dict.fromkeys(
     [
         "agent_instances",
@@ -46,6 +48,7 @@ NEVER_WRITTEN = {
         "marketplace_integrations",
         "orchestrator_agents",
         "project_steps",
+        "project_plan_versions",
         "prompts",
         "queue_pauses",
         "run_steps",
@@ -81,6 +84,8 @@ MEMBER_RPCS = {
     "accept_invitation": {"authenticated"},
     "agent_card": {"authenticated", "service_role"},
     "budget_status": {"authenticated", "service_role"},
+    "cancel_execution": {"authenticated", "service_role"},
+    "cancel_project": {"authenticated", "service_role"},
     "cancel_task": {"authenticated", "service_role"},
     "cancel_tasks": {"authenticated", "service_role"},
     "create_deliverable_version": {"authenticated", "service_role"},
@@ -93,14 +98,22 @@ MEMBER_RPCS = {
     "organization_active_tasks": {"authenticated", "service_role"},
     "organization_conversations": {"authenticated", "service_role"},
     "organization_tasks": {"authenticated", "service_role"},
+    "pause_execution": {"authenticated", "service_role"},
+    "pause_project": {"authenticated", "service_role"},
     "pause_queue": {"authenticated", "service_role"},
+    "project_step_result": {"authenticated", "service_role"},
     "publish_agent": {"authenticated", "service_role"},
     "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
+    "renew_push_secret": {"authenticated", "service_role"},
     "replay_webhook_delivery": {"authenticated", "service_role"},
     "respond_to_input_request": {"authenticated", "service_role"},
     "restore_agent_version": {"authenticated", "service_role"},
+    "resume_execution": {"authenticated", "service_role"},
+    "retry_execution": {"authenticated", "service_role"},
+    "resume_project": {"authenticated", "service_role"},
     "resume_queue": {"authenticated", "service_role"},
+    "retry_project_step": {"authenticated", "service_role"},
     "retry_task": {"authenticated", "service_role"},
     "revoke_worker_token": {"authenticated", "service_role"},
     "rotate_webhook_secret": {"authenticated", "service_role"},
@@ -111,13 +124,19 @@ MEMBER_RPCS = {
     "set_member_role": {"authenticated", "service_role"},
     "set_organization_limits": {"authenticated", "service_role"},
     "set_organization_secret": {"authenticated", "service_role"},
+    "sync_repository": {"authenticated", "service_role"},
+    "start_workflow": {"authenticated", "service_role"},
+    "skip_project_step": {"authenticated", "service_role"},
+    "start_project": {"authenticated", "service_role"},
     "unpublish_agent": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
     for name in (
         "add_task_events",
+        "apply_git_files",
         "begin_remote_task",
+        "begin_repository_sync",
         "agents_to_call",
         "claim_schedules",
         "claim_tasks",
@@ -125,6 +144,7 @@ WORKER_RPCS = {
         "create_worker_token",
         "exchange_work",
         "fail_tasks",
+        "finish_repository_sync",
         "fire_schedules",
         "forget_remote_task",
         "heartbeat_tasks",
@@ -136,7 +156,10 @@ WORKER_RPCS = {
         "read_git_credential",
         "read_marketplace_job",
         "read_organization_secrets",
+        "read_repository_sync",
+        "read_step_input",
         "read_webhook_delivery",
+        "read_workflow_execution",
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",
@@ -144,7 +167,7 @@ WORKER_RPCS = {
         "stop_worker",
     )
 }
-ENDPOINT_RPCS = {"report_task_status": {"anon"}}
+ENDPOINT_RPCS = {"report_task_status": {"anon"}, "receive_git_push": {"anon"}}
 # What an organization's own worker may call: see tests/database/test_scoped_workers.py.
 SCOPED_RPCS = {
     f"scoped_{name}": {"organization_worker"}
@@ -227,10 +250,10 @@ RULES = {
             and not has_sequence_privilege('organization_worker', oid, 'usage, select, update')
           else true end""",
     ),
-    # A signed report of an endpoint is all that nobody in particular may say.
+    # A signed report of an endpoint, and a signed push of a git host, is all that nobody in particular may say.
     "functions are not anon's to call": (
         FUNCTIONS,
-        "has_function_privilege('anon', oid, 'execute') = (proname = 'report_task_status')",
+        "has_function_privilege('anon', oid, 'execute') = (proname in ('report_task_status', 'receive_git_push'))",
     ),
     "functions are not everybody's to call": (
         FUNCTIONS,
@@ -354,16 +377,21 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
         " and has_function_privilege('authenticated', oid, 'execute')"
     )
     invokers = {"leave_organization", "remove_member", "set_member_role", "agent_card", "restore_agent_version"}
-    invokers |= {"enqueue_tasks"}
+    invokers |= {"enqueue_tasks", "start_workflow"}
+    # Their bodies are one function, steer_execution.
+    invokers |= {f"{action}_execution" for action in ("pause", "resume", "cancel", "retry")}
+    invokers |= {"enqueue_tasks", "start_project", "pause_project", "resume_project", "cancel_project"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
-    bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership"}
+    bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership", "steer_project"}
     helpers = {
+        "steer_execution",
         "my_organizations",
         "my_shared_conversations",
         "my_active_id",
         "my_assigned_tasks",
         "my_changeable_agents",
         "enforce_limit",
+        "is_my_project_step",
     }
     assert bodies <= {row["proname"] for row in rows} <= bodies | helpers
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from tests.database.engine_checks import broken_promises, read_queue
-from tests.database.kit import Connection, Session, World
+from tests.database.kit import Connection, Session, World, connect
 from tests.database.lock_scene import ACTS, GATES, Scene, actor, build
 
 SECONDS = 10
@@ -72,27 +74,36 @@ def bounded(scene: Scene, name: str, session: Session) -> None:
 
 
 def wait_until_stuck_or_done(watcher: Connection, pid: int, future: Future[None]) -> None:
+    """Return when the backend waits for a lock or sleeps before it tries for it again."""
+    stuck = (
+        "select cardinality(pg_blocking_pids(%s)) > 0"
+        " or (select a.wait_event = 'PgSleep' from pg_stat_get_activity(%s) a) as waits"
+    )
     give_up = time.monotonic() + SECONDS
     while not future.done() and time.monotonic() < give_up:
-        row = watcher.execute("select cardinality(pg_blocking_pids(%s)) > 0 as waits", [pid]).fetchone()
+        row = watcher.execute(stuck, [pid, pid]).fetchone()
         if row and row["waits"]:
             return
         time.sleep(0.002)
 
 
-def meet(scene: Scene, gate: str, names: list[str]) -> dict[str, BaseException | None]:
+@pytest.fixture(scope="module")
+def three(dsn: str) -> Iterator[list[Connection]]:
+    """Give the connections of the third party and of the two who meet, kept because their first use costs most."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(connect(dsn)) for _ in range(3)]
+
+
+def meet(scene: Scene, three: list[Connection], gate: str, names: list[str]) -> dict[str, BaseException | None]:
     """Let both act, the second when the first waits at the gate or is done; then open it. Returns their errors."""
     world = scene.tenant.world
-    with (
-        world.admin.fresh() as holder,
-        actor(scene, names[0]).fresh() as first,
-        actor(scene, names[1]).fresh() as second,
-        ThreadPoolExecutor(2) as pool,
-    ):
+    holder = replace(world.admin, connection=three[0])
+    sessions = [replace(actor(scene, name), connection=own) for name, own in zip(names, three[1:], strict=True)]
+    with ThreadPoolExecutor(2) as pool:
         futures: list[Future[None]] = []
         with holder.transaction() as connection:
             connection.execute(GATES[gate](scene)[0], [GATES[gate](scene)[1]])
-            for name, session in zip(names, (first, second), strict=True):
+            for name, session in zip(names, sessions, strict=True):
                 futures.append(pool.submit(bounded, scene, name, session))
                 wait_until_stuck_or_done(world.connection, session.connection.info.backend_pid, futures[-1])
         return {name: future.exception(2 * SECONDS) for name, future in zip(names, futures, strict=True)}
@@ -109,11 +120,11 @@ def refusal_of(error: BaseException | None) -> str | None:
 
 @pytest.mark.parametrize(("one", "other", "gate"), CASES, ids=lambda value: str(value).replace(" ", "_"))
 @pytest.mark.parametrize("swapped", [False, True], ids=["in_order", "swapped"])
-def test_two_writers_that_meet_at_a_row_both_get_through(
-    world: World, one: str, other: str, gate: str, swapped: bool
+def test_two_writers_that_meet_at_a_row_both_get_through(  # noqa: PLR0917 - what a case is, and two fixtures
+    world: World, three: list[Connection], one: str, other: str, gate: str, swapped: bool
 ) -> None:
     scene = build(world)
-    errors = meet(scene, gate, [other, one] if swapped else [one, other])
+    errors = meet(scene, three, gate, [other, one] if swapped else [one, other])
     wrong = [f"{name}: {refusal_of(error)}" for name, error in errors.items() if refusal_of(error)]
     assert not wrong, "\n".join(wrong)
     broken = broken_promises(read_queue(world.admin, [scene.slug]))

@@ -65,8 +65,6 @@ def crowd(place: World) -> Crowd:
     plan = {"steps": [{"id": "a", "type": "agent", "agent": home.agent, "name": "A"}]}
     own = {"organization_slug": home.slug, "conversation_id": conversation, "name": "P", "plan_json": plan}
     project = str(people["user"].insert("projects", **own)["id"])
-    step = {"project_id": project, "step_id": "a", "step_index": 0, "step_type": "agent", "step_name": "A"}
-    place.service.insert("project_steps", **step)
     place.service.update("project_steps", {"project_id": project}, status="ready", result={"text": SECRET})
     return Crowd(place, home, people, project)
 

@@ -41,14 +41,14 @@ def workflow(place: Tenant) -> Row:
         "organization_slug": place.slug,
         "agent_slug": place.agent,
         "name": uuid.uuid4().hex,
-        "workflow_data": {},
+        "workflow_data": {"url": "https://crews.example.com"},
         "workflow_type": "code",
         "framework": "crewai",
     }
 
 
 def execution(place: Tenant) -> Row:
-    return {"workflow_id": place.world.admin.insert("workflows", **workflow(place))["id"], "execution_data": {"n": 1}}
+    return {"workflow_id": place.world.admin.insert("workflows", **workflow(place))["id"], "execution_data": {"input": 1}}
 
 
 def question(place: Tenant) -> Row:
@@ -64,7 +64,7 @@ MACHINES = {
             "planning": {"awaiting_approval", "running", "failed", "cancelled"},
             "awaiting_approval": {"planning", "running", "cancelled"},
             "running": {"paused", "completed", "failed", "cancelled"},
-            "paused": {"running", "failed", "cancelled"},
+            "paused": {"running", "completed", "failed", "cancelled"},
             "completed": set(),
             "failed": {"running", "cancelled"},
             "cancelled": set(),
@@ -77,8 +77,8 @@ MACHINES = {
         "project_steps",
         {
             "pending": {"ready", "skipped", "cancelled"},
-            "ready": {"in_progress", "awaiting_input", "skipped", "cancelled", "failed"},
-            "in_progress": {"completed", "failed", "awaiting_input", "cancelled", "ready"},
+            "ready": {"in_progress", "awaiting_input", "completed", "skipped", "cancelled", "failed"},
+            "in_progress": {"completed", "failed", "awaiting_input", "skipped", "cancelled", "ready"},
             "awaiting_input": {"in_progress", "ready", "completed", "failed", "skipped", "cancelled"},
             "completed": set(),
             "failed": {"ready", "pending", "skipped"},

@@ -10,14 +10,13 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.database.kit import Row, Session, Tenant, World, in_parallel, refused, when_it_waited
+from tests.database.workflow_kit import add_code, add_workflow, execution
 
 ALL = "select * from public.workflows where organization_slug = %s order by string_to_array(version, '.')::integer[]"
 
 
 def add(session: Session, tenant: Tenant, version: str = "1.0.0", **columns: Any) -> Row:
-    row = {"name": "Publish", "workflow_data": {"steps": []}, "workflow_type": "visual", "framework": "langgraph"}
-    row |= {"organization_slug": tenant.slug, "agent_slug": tenant.agent, "version": version}
-    return session.insert("workflows", **{**row, **columns})
+    return add_workflow(session, tenant, **{"version": version, **columns})
 
 
 def versions(tenant: Tenant) -> list[tuple[str, bool]]:
@@ -68,8 +67,8 @@ def test_a_version_that_waited_for_a_higher_one_is_refused(tenant: Tenant) -> No
     def insert(session: Session, version: str) -> None:
         session.connection.execute(
             "insert into public.workflows (organization_slug, agent_slug, name, workflow_data, workflow_type,"
-            " framework, version, is_active) values (%s, %s, 'Publish', '{}', 'code', 'agno', %s, false)",
-            [tenant.slug, tenant.agent, version],
+            " framework, version, is_active) values (%s, %s, 'Publish', %s, 'code', 'crewai', %s, false)",
+            [tenant.slug, tenant.agent, Jsonb({"url": "https://crew.example.com"}), version],
         )
 
     def late(session: Session) -> None:
@@ -134,6 +133,53 @@ def test_a_malformed_workflow_is_refused(scene: World, columns: Row, constraint:
     assert caught.value.diag.constraint_name == constraint
 
 
+def test_the_last_ten_versions_are_kept(tenant: Tenant) -> None:
+    for minor in range(12):
+        add(tenant.owner, tenant, f"1.{minor}.0")
+    add(tenant.owner, tenant, name="Other")
+    kept = [version for version, _ in versions(tenant) if version != "1.0.0"]
+    assert kept == [f"1.{minor}.0" for minor in range(2, 12)]
+    assert [w["version"] for w in tenant.owner.rows(ALL, tenant.slug) if w["name"] == "Other"] == ["1.0.0"]
+
+
+def test_older_versions_stay_while_they_are_active_or_have_executions(tenant: Tenant) -> None:
+    first, second = (add_code(tenant.owner, tenant, version=f"1.0.{n}") for n in range(2))
+    assert tenant.owner.update("workflows", {"id": first["id"]}, is_active=True) == 1
+    run = start(tenant.owner, first)
+    tenant.owner.call("cancel_execution", execution_id=run["id"])
+    assert tenant.owner.update("workflows", {"id": second["id"]}, is_active=True) == 1
+    for minor in range(1, 12):
+        add_code(tenant.owner, tenant, version=f"1.{minor}.0", is_active=False)
+    assert [version for version, _ in versions(tenant)] == ["1.0.0", "1.0.1"] + [f"1.{n}.0" for n in range(2, 12)]
+    assert execution(tenant.owner, run["id"])["status"] == "cancelled"
+    # History is retention's to take; the next version then takes the old one along.
+    tenant.world.service.execute("delete from public.workflow_executions where id = %s", run["id"])
+    add_code(tenant.owner, tenant, version="2.0.0")
+    assert [version for version, _ in versions(tenant)] == [f"1.{n}.0" for n in range(3, 12)] + ["2.0.0"]
+
+
+def test_a_workflow_or_agent_with_a_running_execution_is_not_deleted(tenant: Tenant) -> None:
+    agent = tenant.add_agent()
+    workflow = add_code(tenant.owner, tenant, agent_slug=agent)
+    run = start(tenant.owner, workflow)
+    for query, key in (("workflows where id = %s", workflow["id"]), ("agents where slug = %s", agent)):
+        with refused("PT409", "workflow_running") as refusal:
+            tenant.owner.execute(f"delete from public.{query}", key)
+        assert str(run["id"]) in refusal.detail
+    tenant.owner.call("cancel_execution", execution_id=run["id"])
+    assert tenant.owner.execute("delete from public.agents where slug = %s", agent) == 1
+    assert tenant.owner.rows("select from public.workflow_executions") == []
+
+
+def test_an_organization_goes_with_what_runs_in_it(tenant: Tenant) -> None:
+    for workflow in (add_code(tenant.owner, tenant), add(tenant.owner, tenant)):
+        start(tenant.owner, workflow)
+    tenant.world.admin.execute("delete from public.organizations where slug = %s", tenant.slug)
+    for table in ("workflows", "workflow_executions", "projects", "tasks"):
+        rows = tenant.world.admin.rows(f"select from public.{table} where organization_slug = %s", tenant.slug)
+        assert rows == [], table
+
+
 def test_a_workflow_is_of_an_agent_of_its_organization(world: World, tenant: Tenant) -> None:
     for agent in (world.tenant().agent, "no-such-agent"):
         with refused("PT404", "agent_not_found"):
@@ -155,7 +201,7 @@ def start(session: Session, workflow: Row, **columns: Any) -> Row:
 def test_a_members_execution_takes_everything_from_its_workflow(tenant: Tenant) -> None:
     workflow = add(tenant.owner, tenant)
     member = tenant.join("member")
-    row = start(member, workflow, execution_data={"input": 1}, max_retries=1, timeout_at="2030-01-01")
+    row = start(member, workflow, execution_data={"input": 1}, max_retries=1, timeout_at="2130-01-01")
     assert (row["organization_slug"], row["agent_slug"], str(row["created_by"])) == (
         tenant.slug,
         tenant.agent,
@@ -234,6 +280,40 @@ def test_correlation_ids_are_unique(tenant: Tenant) -> None:
     assert first["correlation_id"] != second["correlation_id"]
     with pytest.raises(psycopg.errors.UniqueViolation):
         start(tenant.world.service, workflow, correlation_id=first["correlation_id"])
+
+
+def test_parents_are_at_most_five_deep(tenant: Tenant) -> None:
+    workflow = add_code(tenant.owner, tenant)
+    parent = None
+    for _ in range(6):
+        parent = start(tenant.owner, workflow, parent_execution_id=parent)["id"]
+    with refused("PT409", "executions_too_deep"):
+        start(tenant.owner, workflow, parent_execution_id=parent)
+
+
+@pytest.mark.parametrize(
+    ("columns", "code", "token"),
+    [
+        ({"execution_data": {"output": 1}}, "22023", "execution_data_invalid"),
+        ({"execution_data": {"input": "x" * 1048576}}, "PT413", "params_too_large"),
+        ({"execution_data": Jsonb([1])}, "23514", None),
+        ({"timeout_at": "2020-01-01"}, "22023", "timeout_has_passed"),
+        ({"conversation_id": uuid.uuid4()}, "PT404", "conversation_not_found"),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+def test_what_an_execution_is_not_started_with(scene: World, columns: Row, code: str, token: str | None) -> None:
+    tenant = scene.tenant()
+    workflow = add_code(tenant.owner, tenant)
+    with refused(code, token):
+        start(tenant.owner, workflow, **columns)
+    assert tenant.owner.rows("select from public.workflow_executions") == []
+
+
+def test_a_version_that_is_not_active_is_not_started(tenant: Tenant) -> None:
+    workflow = add(tenant.owner, tenant, is_active=False)
+    with refused("PT409", "workflow_inactive"):
+        start(tenant.owner, workflow)
 
 
 @pytest.mark.parametrize("max_retries", [-1, 101])

@@ -6,9 +6,12 @@ Those that use all that the others use: each takes half a minute at most.
 import json
 import math
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from bench.options import Options
+from bench.queue.contest import Run, hold
 from bench.results import Result, at_least, at_most, percentile, plain, show
 
 from localstack import instance
@@ -38,6 +41,13 @@ EXPECTED = {
         "door, a call: overhead over plain httpx, median",
         "streams, 5 of 100 chunks/s: rows written",
         "streams, 5 of 100 chunks/s: last chunk visible, slowest",
+    ),
+    "git": (
+        "first sync of 50 files",
+        "plain clone",
+        "sync of 50 unchanged files, another commit: slowest",
+        "sync of 50 unchanged files, same commit: against a clone",
+        "sync of 50 unchanged files: rows of agents written",
     ),
     "history": (
         "claim of 10, 2,000 finished: against nothing finished",
@@ -88,3 +98,30 @@ def test_percentiles_lie_between_the_values() -> None:
     assert percentile([1.0, 2.0, 3.0], 50) == 2.0
     assert percentile([float(value) for value in range(101)], 95) == 95.0
     assert percentile([7.0], 99) == 7.0
+
+
+class Steady:
+    """A contestant that drains at a known rate in each of its settings, tasks per second."""
+
+    name = "steady"
+
+    def __init__(self, rates: dict[str, float]) -> None:
+        self.settings: Sequence[str] = list(rates)
+        self.drained: list[tuple[int, str]] = []
+        self._rates = rates
+
+    def drain(self, tasks: int, setting: str) -> Run:
+        self.drained.append((tasks, setting))
+        return Run(tasks, tasks / self._rates[setting])
+
+
+def test_a_contestant_is_measured_in_rounds_at_its_best_setting_and_once_in_a_quick_run() -> None:
+    contestant = Steady({"one": 500.0, "ten": 2000.0, "fifty": 900.0})
+    (standing,) = hold([contestant], Options())
+    assert contestant.drained == [(1000, "one"), (1000, "one"), (1000, "ten"), (1000, "fifty"), *[(12000, "ten")] * 3]
+    assert (standing.setting, standing.rate, len(standing.runs)) == ("ten", 2000.0, 3)
+    assert standing.tried == {"one": 500.0, "ten": 2000.0, "fifty": 900.0}
+    contestant.drained.clear()
+    (standing,) = hold([contestant], Options(quick=True))
+    assert contestant.drained == [(200, "one")]
+    assert (standing.setting, standing.rate) == ("one", 500.0)

@@ -262,6 +262,7 @@ def report_of(request: ExchangeRequest) -> dict[str, list[dict[str, Any]]]:
     """Return the lists of the report that a request carries."""
     report: dict[str, list[dict[str, Any]]] = json.loads(request.report)
     report.pop("understands", None)
+    report.pop("slots", None)
     return report
 
 

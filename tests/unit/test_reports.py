@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.contract import Lease, ReportItem
+from workers.answers import Answers
+from workers.contract import ClaimedTask, ExchangeAnswer, Lease, ReportItem, StopReason
 from workers.lanes import WRITES_PER_SECOND
+from workers.logs import build_logger
 from workers.packing import PackedItem
 from workers.reports import Batch, ReportQueue
 
@@ -387,3 +390,37 @@ def test_agents_on_several_threads_lose_nothing() -> None:
     for thread in threads:
         thread.join()
     assert set(heard.values()) == {"".join(f"{number}," for number in range(500))}
+
+
+class Agents:
+    """Remembers which attempts were stopped."""
+
+    def __init__(self) -> None:
+        self.stopped: list[Lease] = []
+
+    def start(self, tasks: Sequence[ClaimedTask]) -> None:
+        raise NotImplementedError
+
+    def stop(self, lease: Lease, reason: StopReason) -> None:
+        assert reason == "cancelled"
+        self.stopped.append(lease)
+
+
+def test_a_late_word_of_a_cancellation_does_not_stop_the_retry(queue: ReportQueue) -> None:
+    agents = Agents()
+    answers = Answers(queue, agents, build_logger("json", "ERROR"))
+    late, retry = take(queue), Lease("t1", 2, "token of the retry")
+    queue.open(retry, timeout_seconds=60)
+    answers.apply(ExchangeAnswer(cancel=("t1",)), late, draining=False)
+    assert agents.stopped == []
+    queue.finish(retry, ReportItem("completed", retry))
+    assert [(item.kind, item.lease) for item in sent(queue).items] == [("completed", retry)]
+
+
+def test_a_cancellation_stops_the_attempt_that_was_known_to_its_request(queue: ReportQueue) -> None:
+    agents = Agents()
+    answers = Answers(queue, agents, build_logger("json", "ERROR"))
+    answers.apply(ExchangeAnswer(cancel=("t1",)), take(queue), draining=False)
+    assert agents.stopped == [LEASE]
+    queue.finish(LEASE, ReportItem("completed", LEASE))
+    assert queue.empty

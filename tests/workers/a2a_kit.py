@@ -7,8 +7,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,6 +30,7 @@ from a2a.types import (
 from tests.api.helpers import Caller, Tenant, ok
 from tests.stack import Stack
 from tests.workers.conftest import Row, wait_for
+from tests.workers.nursery import Forked
 
 
 def free_port() -> int:
@@ -41,7 +40,7 @@ def free_port() -> int:
 
 
 class A2AProcess:
-    """One `python -m workers a2a`, in a folder without a .env, with no key but the anonymous one."""
+    """One `workers a2a`, in a folder without a .env, with no key but the anonymous one."""
 
     def __init__(self, stack: Stack, folder: Path, **environment: str) -> None:
         self.port = free_port()
@@ -60,9 +59,8 @@ class A2AProcess:
 
     def start(self) -> None:
         """Start it, again after a kill, at the same address; return when it answers."""
-        command = [sys.executable, "-m", "workers", "a2a", "--port", str(self.port)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=self._folder, env=self._environment, stdout=log, stderr=log)
+        self.log.touch()
+        self.process = Forked(["a2a", "--port", str(self.port)], self._folder, self._environment, self.log)
         wait_for(self._is_up, 30, f"the A2A server answers: {self.log}")
 
     def kill(self) -> None:

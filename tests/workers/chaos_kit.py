@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import secrets
@@ -22,7 +21,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.stack import Stack
-from tests.workers import chaos_worker
+from tests.workers import chaos_worker, nursery
 from tests.workers.chaos_worker import Plan, Script
 from tests.workers.conftest import FINAL, Row, wait_for
 
@@ -76,15 +75,13 @@ class ForkedWorker:
 
 
 class Fleet:
-    """Workers forked from a server that has imported them: a start costs a tenth of what a new Python costs."""
+    """Workers with agents of the tests' own, from the nursery."""
 
     def __init__(self, stack: Stack, folder: Path, organizations: Sequence[str]) -> None:
         self._stack = stack
         self._folder = folder
         self._organizations = tuple(organizations)
-        self._context = multiprocessing.get_context("forkserver")
-        # pytest too, since multiprocessing imports the main script anew in every child.
-        self._context.set_forkserver_preload(["pytest", chaos_worker.__name__])
+        self._context = nursery.context()
         self.workers: list[ForkedWorker] = []
 
     def start(self, **options: Any) -> ForkedWorker:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import os
+import random
 import signal
 import threading
 import time
@@ -126,6 +128,13 @@ def _result(claimed: ClaimedTask, metadata: dict[str, Any]) -> Completion:
     )
 
 
+async def answer_with_digest(job: Job) -> Completion:
+    """Answer, after a short while, with a digest of the prompt: the handler of steps of projects."""
+    prompt = job.claimed.task.prompt
+    await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - a test's dice
+    return Completion(response="d" + hashlib.sha256(prompt.encode()).hexdigest()[:16])
+
+
 def main(plan: Plan) -> None:
     """Run the worker in this process, until it is told to leave or nobody waits for it any more."""
     with plan.log.open("ab", buffering=0) as log:
@@ -149,7 +158,7 @@ async def _run(plan: Plan) -> None:
     )
     backend = functools.partial(connect, plan.url, plan.key, key_variable="KEY", timeout_seconds=plan.request_timeout)
     log = build_logger("json", "INFO").bind(worker_id=plan.id)
-    worker = Worker(options, {"process": Agent()}, backend, log)
+    worker = Worker(options, {"process": Agent(), "converse": answer_with_digest}, backend, log)
     with drain_on_signals(worker):
         log.info("started")
         await worker.run()

@@ -1,6 +1,6 @@
 """Real worker processes on the real stack: a crew that the tests share, a laboratory for each test, an HTTP agent.
 
-Starting a worker costs seconds, so processes outlive tests. The crew serves organizations whose names are made up
+Processes outlive tests. The crew serves organizations whose names are made up
 before it starts; each test gets the next name for itself, and what is in that organization is deleted afterwards.
 """
 
@@ -12,8 +12,6 @@ import os
 import secrets
 import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -30,6 +28,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.stack import Stack
+from tests.workers.nursery import Forked
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -51,12 +50,12 @@ def wait_for(condition: Callable[[], T], seconds: float, what: str) -> T:
 
 
 class WorkerProcess:
-    """One `python -m workers run`, in a folder without a .env and with no environment but what it is given."""
+    """One `workers run`, in a folder without a .env and with no environment but what it is given."""
 
     def __init__(self, stack: Stack, folder: Path, options: Sequence[str], environment: Mapping[str, str]) -> None:
         self.id = f"test-{secrets.token_hex(5)}"
         self.log = folder / f"{self.id}.log"
-        command = [sys.executable, "-m", "workers", "run", "--worker-id", self.id, "--poll-interval", "0.2", *options]
+        command = ["run", "--worker-id", self.id, "--poll-interval", "0.2", *options]
         given = {
             "PATH": os.environ["PATH"],
             "SUPABASE_URL": stack.url,
@@ -66,8 +65,8 @@ class WorkerProcess:
             "ORCHESTRATOR_ALLOW_PRIVATE_HOSTS": "1",
             **environment,
         }
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=folder, env=given, stdout=log, stderr=log)
+        self.log.touch()
+        self.process = Forked(command, folder, given, self.log)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from pydantic_ai import Tool
 from pydantic_ai.exceptions import AgentRunError, UsageLimitExceeded, UserError
@@ -16,7 +17,6 @@ from workers.agents.checkpoint import resume
 from workers.agents.dialogue import Dialogue
 from workers.agents.limits import Meter
 from workers.agents.llm_config import LlmConfig, read_llm_config
-from workers.agents.mcp_servers import McpServers
 from workers.agents.offline import OfflineBrief, offline_model
 from workers.agents.provider_errors import broken_off, translate
 from workers.agents.providers import Providers
@@ -26,6 +26,9 @@ from workers.contract import AgentRow, ClaimedTask
 from workers.door import Door
 from workers.errors import AttemptStopped, TaskFailure
 from workers.secrets import Secrets
+
+if TYPE_CHECKING:
+    from workers.agents.mcp_servers import McpServers
 
 _PROMPT_READY = 30.0
 
@@ -89,7 +92,8 @@ class ContextAgents:
             return tools
         tools += await call_tools(claimed, config.call_agents, self._database)
         if config.mcp_servers:
-            servers = await stack.enter_async_context(McpServers(self._door, self._secrets, claimed, reporter))
+            mcp_servers = (await asyncio.to_thread(_load_mcp))(self._door, self._secrets, claimed, reporter)
+            servers = await stack.enter_async_context(mcp_servers)
             tools += await servers.connect(config.mcp_servers)
         by_name = {tool.name: tool for tool in reversed(tools)}  # Our own go first.
         return list(reversed(by_name.values()))
@@ -120,3 +124,10 @@ class ContextAgents:
             # The SDKs let the JSON error of a garbled answer through as it is.
             return broken_off(config.provider).with_usage(dialogue.usage_rows())
         return error
+
+
+def _load_mcp() -> type[McpServers]:
+    # When the first agent needs it: the SDK takes most of a second to load, as long as all else that a worker is.
+    from workers.agents.mcp_servers import McpServers  # noqa: PLC0415
+
+    return McpServers

@@ -87,6 +87,26 @@ def check_output(document: Any, schema: dict[str, Any], *, retryable: bool) -> N
         raise output_invalid(problems, retryable=retryable)
 
 
+def fit_output(text: str, document: Any, schema: dict[str, Any]) -> Any:
+    """Check an answer against `io_schema.output`; return it as it fits: the document, JSON in the text, or the text.
+
+    Raises:
+        TaskFailure: output_invalid.
+    """
+    if document is None and is_object_schema(schema):
+        name = plain_text_property(schema)
+        document = {name: text} if name is not None else _parsed(text)
+    check_output(text if document is None else document, schema, retryable=False)
+    return document
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def problems_of(document: Any, schema: dict[str, Any]) -> list[dict[str, str]]:
     """Return where an answer breaks `io_schema.output`, as `{path, message}`."""
     return check_document(document, schema, field="io_schema.output")

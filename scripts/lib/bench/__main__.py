@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench import agents, rls
+from bench import agents, dag, git, rls
 from bench.options import Options
 from bench.queue import history, overview, snapshot, soak
 from bench.results import Result, show
@@ -21,6 +21,8 @@ from localstack.instance import Instance
 
 BENCHES: dict[str, Callable[[Instance, Options], Sequence[Result]]] = {
     "agents": agents.run,
+    "dag": dag.run,
+    "git": git.run,
     "history": history.run,
     "queue": overview.run,
     "rls": rls.run,
@@ -31,6 +33,8 @@ EPILOG = """\
   rls       what row-level security costs, at 1,000,000 tasks of 1,000 organizations
   queue     throughput, enqueueing, pick-up latency, processor time and memory, against pgqueuer, procrastinate, raw SQL
   agents    100 api agents at once, what the door costs a request, 50 streams of 100 chunks a second
+  git       a sync of 1,000 unchanged agents' files beside a plain clone of their repository
+  dag       1,000 steps of projects against as many tasks; a step of a project of 10,000 against one of 10
   history   claims after 1,000,000 finished tasks, ten workers on 1,000 organizations, one task behind 100,000 others
   soak      memory of a worker over 1,000,000 no-op tasks
   snapshot  a fixed rate with and without a long-running snapshot beside it

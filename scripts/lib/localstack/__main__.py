@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from localstack import envfile, instance, lifecycle, migrations, postgres, processes, services
+from backup.errors import BackupError
+from localstack import archiving, envfile, instance, lifecycle, migrations, postgres, processes, services
 from localstack.errors import StackError
 from localstack.instance import DEFAULT_NAME, Instance
 from localstack.paths import DOTENV, ROOT
@@ -24,7 +25,7 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         return COMMANDS[options.command](options)
-    except StackError as error:
+    except (StackError, BackupError) as error:
         print(f"stack {options.name}: {error}", *filter(None, [error.hint]), sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -35,6 +36,8 @@ def up(options: argparse.Namespace) -> int:
     """Starts what is missing; on a fresh database applies migrations and seeds."""
     with instance.locked(options.name):
         stack = lifecycle.ensure(options.name, options.port)
+        if options.backups and archiving.switch(stack, options.backups):
+            lifecycle.stop_all(stack)  # archiving begins and ends with a start of Postgres
         with lifecycle.started(stack) as started:
             _publish(stack)
             if options.reset or migrations.is_fresh(stack):
@@ -133,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--workdir", type=Path, default=ROOT, help="folder with another supabase/ folder")
         if name == "up":
             command.add_argument("--port", help="API port, 0 for any; default STACK_PORT or 6010 (dev), any (others)")
+            command.add_argument("--backups", metavar="DIR", help="archive the WAL, encrypted, in a folder (none: off)")
             command.add_argument("--reset", action="store_true", help="reset the database in any case")
         if name == "down":
             command.add_argument("--delete", action="store_true", help="delete the data and the keys too")

@@ -159,5 +159,13 @@ def locked(name: str) -> Iterator[None]:
         # `down --delete` has removed the file we waited for: begin anew.
 
 
+@contextmanager
+def locked_copies() -> Iterator[None]:
+    """Holds the lock of what is copied to ROOT_CLUSTERS for root's Postgres."""
+    with (ROOT_CLUSTERS / "lock").open("w") as file:
+        flock(file, LOCK_EX)
+        yield
+
+
 def _flag(name: str) -> str:
     return "" if name == DEFAULT_NAME else f" --name {name}"

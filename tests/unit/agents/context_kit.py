@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.unit.door_scene import NO_TLS
 from tests.unit.fake_backend import FakeBackend
 from tests.unit.wire import MODELS
 from workers.agents.context import ContextAgents
@@ -69,7 +70,7 @@ class Surroundings:
 
     database: AnsweringBackend = field(default_factory=AnsweringBackend)
     secrets: GivenSecrets = field(default_factory=GivenSecrets)
-    door: Door = field(default_factory=lambda: Door(allow_private=True))
+    door: Door = field(default_factory=lambda: Door(allow_private=True, tls=NO_TLS))
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from workers.agents.external.remote import ANSWERED, CALLED, INTERRUPTED, Remote
 from workers.agents.external.talk import Talk, Terms
 from workers.agents.external.wire import Wire
 from workers.agents.result import AgentResult, Reporter
+from workers.agents.stopping import is_for_good
 from workers.backend import Backend
 from workers.backoff import Backoff
 from workers.contract import AgentRow, ClaimedTask
@@ -99,7 +100,7 @@ class ExternalAgents:
             try:
                 await talk.run(link)
             except asyncio.CancelledError as stopped:
-                if _for_good(stopped, claimed):
+                if is_for_good(stopped, claimed):
                     await talk.cancel()
                 raise
             failure = failure_of(task, redact)
@@ -145,9 +146,3 @@ def _client(interface: Interface, http: httpx.AsyncClient, *, streaming: bool) -
         capabilities=AgentCapabilities(streaming=streaming),
     )
     return ClientFactory(config).create(card)
-
-
-def _for_good(stopped: asyncio.CancelledError, claimed: ClaimedTask) -> bool:
-    """Whether nobody will go on with the remote task: ours was cancelled, or its last attempt ran out of time."""
-    reason = stopped.args[0] if stopped.args else None
-    return reason == "cancelled" or (reason == "timeout" and claimed.attempt >= claimed.task.max_attempts)

@@ -12,15 +12,7 @@ import httpx
 from a2a.types import Part, Role, TaskState
 from google.protobuf.json_format import MessageToDict
 
-from workers.agents.documents import (
-    check_output,
-    is_object_schema,
-    plain_text_property,
-    readable_json,
-    schema_of,
-    text_of,
-    title_of,
-)
+from workers.agents.documents import fit_output, readable_json, schema_of, text_of, title_of
 from workers.agents.external.remote import INTERRUPTED, RemoteTask, state_name, text_of_parts
 from workers.agents.external.wire import quote
 from workers.agents.result import MAX_RESPONSE_CHARS, AgentResult
@@ -62,7 +54,7 @@ def result_of(remote: RemoteTask, agent: AgentRow, interface: Mapping[str, str])
     document = _document(content)
     schema = schema_of(agent, "output")
     if schema is not None:
-        document = _checked(text, document, schema)
+        document = fit_output(text, document, schema)
     names = [artifact.name for artifact in remote.artifacts.values() if artifact.name]
     return AgentResult(
         text=text,
@@ -195,22 +187,6 @@ def _text(content: _Content) -> tuple[str, Format | None]:
 
 def _document(content: _Content) -> Any:
     return content.data[0] if len(content.data) == 1 else content.data or None
-
-
-def _checked(text: str, document: Any, schema: dict[str, Any]) -> Any:
-    """Check the answer against `io_schema.output`, and return it as it fits: data, JSON in the text, or the text."""
-    if document is None and is_object_schema(schema):
-        name = plain_text_property(schema)
-        document = {name: text} if name is not None else _parsed(text)
-    check_output(text if document is None else document, schema, retryable=False)
-    return document
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _metadata(remote: RemoteTask, interface: Mapping[str, str]) -> dict[str, Any]:

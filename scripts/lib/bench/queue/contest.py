@@ -8,6 +8,7 @@ from typing import Protocol
 from bench.options import Options
 
 PILOT_TASKS = 1000
+QUICK_TASKS = 200
 CHOICE_SECONDS = 2.0  # How long a drain lasts that only chooses the best setting.
 ROUND_SECONDS = 6.0  # How long a measured one is to last: at least five, should it go faster than the pilot said.
 ROUNDS = 3
@@ -63,23 +64,29 @@ class Standing:
 
 
 def hold(contestants: Sequence[Contestant], options: Options) -> list[Standing]:
-    """Choose each contestant's best setting, then let them drain in turns."""
-    chosen = [_choose(contestant, options) for contestant in contestants]
+    """Choose each contestant's best setting, then let them drain in turns; in a quick run each drains once."""
+    if options.quick:
+        return [_drain_once(contestant) for contestant in contestants]
+    chosen = [_choose(contestant) for contestant in contestants]
     runs: list[list[Run]] = [[] for _ in contestants]
-    for _ in range(options.scale(ROUNDS, 1)):
+    for _ in range(ROUNDS):
         for contestant, tried, kept in zip(contestants, chosen, runs, strict=True):
             best = _best(tried)
-            kept.append(contestant.drain(_tasks(tried[best], options.scale(ROUND_SECONDS, 0.2)), best))
+            kept.append(contestant.drain(_tasks(tried[best], ROUND_SECONDS), best))
     return [
         Standing(contestant.name, _best(tried), kept, tried)
         for contestant, tried, kept in zip(contestants, chosen, runs, strict=True)
     ]
 
 
-def _choose(contestant: Contestant, options: Options) -> dict[str, float]:
-    pilot = contestant.drain(options.scale(PILOT_TASKS, 200), contestant.settings[0]).rate
-    if options.quick:
-        return {contestant.settings[0]: pilot}
+def _drain_once(contestant: Contestant) -> Standing:
+    setting = contestant.settings[0]
+    run = contestant.drain(QUICK_TASKS, setting)
+    return Standing(contestant.name, setting, [run], {setting: run.rate})
+
+
+def _choose(contestant: Contestant) -> dict[str, float]:
+    pilot = contestant.drain(PILOT_TASKS, contestant.settings[0]).rate
     tasks = _tasks(pilot, CHOICE_SECONDS)
     return {setting: contestant.drain(tasks, setting).rate for setting in contestant.settings}
 

@@ -39,7 +39,7 @@ def sent_at(claimed: ClaimedTask) -> float | None:
 
 
 class Handlers:
-    """The two methods, and what they saw."""
+    """The two methods, and that of project steps, and what they saw."""
 
     def __init__(self) -> None:
         self.handled = 0
@@ -132,7 +132,7 @@ def main() -> None:
     sys.stdin.readline()
     cpu = time.process_time()
     handlers = Handlers()
-    asyncio.run(work(settings, {NOOP: handlers.noop, WRITE: handlers.write}, claims))
+    asyncio.run(work(settings, {NOOP: handlers.noop, WRITE: handlers.write, "converse": handlers.noop}, claims))
     seen = {"handled": handlers.handled, "picked": handlers.picked, "claims": claims or []}
     print(json.dumps(seen | {"cpu_seconds": time.process_time() - cpu}))
 
