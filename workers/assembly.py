@@ -19,6 +19,7 @@ from workers.git import RepositorySyncs
 from workers.handlers import build_handlers
 from workers.job import Handler
 from workers.marketplaces import Marketplaces
+from workers.planning import Planner
 from workers.secrets import Secrets
 from workers.settings import Settings
 from workers.steps import StepPrograms
@@ -39,11 +40,10 @@ async def assemble(
     api = await stack.enter_async_context(ApiAgents(door, secrets, jobs))
     frameworks = Frameworks(door, secrets, database, jobs)
     offline_seconds = settings.offline_delay if settings.offline else None
+    context = ContextAgents(providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds)
     handlers = build_handlers(
         {
-            "context": ContextAgents(
-                providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds
-            ),
+            "context": context,
             "api": api,
             "external": FrameworkAgents(frameworks, ExternalAgents(door, secrets, database)),
         }
@@ -52,6 +52,7 @@ async def assemble(
     marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
     return {
         **handlers,
+        "plan_project": Planner(context, database).plan,
         "deliver_webhook": Webhooks(door, database).deliver,
         "evaluate_step": steps.evaluate,
         "publish_agent": marketplaces.publish,

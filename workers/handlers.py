@@ -32,12 +32,12 @@ async def _process(agents: Mapping[str, AgentRunner], job: Job) -> Completion:
     )
     if result.file_attachments:
         deliverable = replace(deliverable, file_attachments=result.file_attachments)
-    return _complete(job.claimed, agent, result, deliverable)
+    return complete(job.claimed, agent, result, deliverable)
 
 
 async def _converse(agents: Mapping[str, AgentRunner], job: Job) -> Completion:
     agent, result = await _run_agent(agents, job)
-    return _complete(job.claimed, agent, result, None)
+    return complete(job.claimed, agent, result, None)
 
 
 async def _run_agent(agents: Mapping[str, AgentRunner], job: Job) -> tuple[AgentRow, AgentResult]:
@@ -71,9 +71,8 @@ def _check_input(claimed: ClaimedTask, agent: AgentRow) -> None:
         )
 
 
-def _complete(
-    claimed: ClaimedTask, agent: AgentRow, result: AgentResult, deliverable: Deliverable | None
-) -> Completion:
+def complete(claimed: ClaimedTask, agent: AgentRow, result: AgentResult, deliverable: Deliverable | None) -> Completion:
+    """Return the result as a task's: with a message where the task has a conversation."""
     response_metadata: dict[str, Any] = {"agent_version": agent.version, **result.response_metadata}
     if result.document is not None:
         response_metadata["output"] = result.document

@@ -1201,6 +1201,7 @@ class PublicProjects(BaseModel):
     parent_project_id: uuid.UUID | None
     plan_json: JsonValue | None
     plan_version: int
+    planning_task_id: uuid.UUID | None
     progress: int
     project_step_id: uuid.UUID | None
     started_at: datetime.datetime | None
@@ -1230,6 +1231,7 @@ class PublicProjectsInsert(TypedDict):
     parent_project_id: NotRequired[uuid.UUID | None]
     plan_json: NotRequired[JsonValue | None]
     plan_version: NotRequired[int]
+    planning_task_id: NotRequired[uuid.UUID | None]
     progress: NotRequired[int]
     project_step_id: NotRequired[uuid.UUID | None]
     started_at: NotRequired[datetime.datetime | None]
@@ -1259,6 +1261,7 @@ class PublicProjectsUpdate(TypedDict):
     parent_project_id: NotRequired[uuid.UUID | None]
     plan_json: NotRequired[JsonValue | None]
     plan_version: NotRequired[int]
+    planning_task_id: NotRequired[uuid.UUID | None]
     progress: NotRequired[int]
     project_step_id: NotRequired[uuid.UUID | None]
     started_at: NotRequired[datetime.datetime | None]
@@ -2431,6 +2434,7 @@ class PublicProjectProgress(BaseModel):
     parent_project_id: uuid.UUID | None
     plan_json: JsonValue | None
     plan_version: int
+    planning_task_id: uuid.UUID | None
     progress: int
     project_step_id: uuid.UUID | None
     started_at: datetime.datetime | None

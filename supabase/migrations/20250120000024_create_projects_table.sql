@@ -16,6 +16,7 @@ create table public.projects (
   metadata jsonb not null default '{}',
   parent_project_id uuid references public.projects (id) on delete set null,
   project_step_id uuid,
+  planning_task_id uuid,
   execution_id uuid,
   hierarchy_level integer not null default 0,
   subproject_count integer not null default 0,
@@ -61,7 +62,8 @@ declare
     when 'awaiting_approval' then array['planning', 'running', 'cancelled']
     when 'running' then array['paused', 'completed', 'failed', 'cancelled']
     when 'paused' then array['running', 'completed', 'failed', 'cancelled'] -- what runs on when it is paused may end it
-    when 'failed' then array['running', 'cancelled']
+    -- One that failed before it had a plan may still get one.
+    when 'failed' then array['running', 'cancelled'] || case when old.started_at is null then array['planning', 'awaiting_approval'] else '{}' end
     else array[]::text[] -- completed and cancelled are final
   end;
 begin
@@ -109,16 +111,16 @@ as $$
     from jsonb_array_elements(plan -> 'steps') with ordinality as x (step, place)
   ),
   t as materialized (
-    select s.*, case when concat(s.step ->> 'prompt', s.step ->> 'params', s.step ->> 'over') like '%{{%' then array(
-        select e.text from unnest(array[s.step ->> 'prompt', s.step ->> 'params', s.step ->> 'over']) u (source) cross join lateral private.template_expressions(u.source) e (text)
+    select s.*, case when concat(s.step ->> 'prompt', s.step ->> 'params', s.step ->> 'over', s.step ->> 'shows') like '%{{%' then array(
+        select e.text from unnest(array[s.step ->> 'prompt', s.step ->> 'params', s.step ->> 'over', s.step ->> 'shows']) u (source) cross join lateral private.template_expressions(u.source) e (text)
       ) else '{}' end as expressions
     from s
   )
   select t.place, t.step ->> 'id', coalesce(t.step ->> 'type', 'agent'), t.step, t.expressions,
-    case when t.expressions = '{}' and not t.step ?| array['over', 'condition', 'transform'] then '{}' else array(
+    case when t.expressions = '{}' and not t.step ?| array['over', 'shows', 'condition', 'transform'] then '{}' else array(
       select split_part(e.text, '.', 2) from unnest(t.expressions) e (text) where e.text like 'steps.%'
       union
-      select t.step ->> 'over' where t.step ->> 'over' not like '%{{%'
+      select x.source from unnest(array[t.step ->> 'over', t.step ->> 'shows']) x (source) where x.source not like '%{{%'
       union
       select coalesce(m.found[1], m.found[2], m.found[3])
       from regexp_matches(concat_ws(e'\n', t.step ->> 'condition', t.step ->> 'transform'), '\.steps(?:\.([A-Za-z_][A-Za-z0-9_]*)|\.?\["([^"\\]+)"\]|\."([^"\\]+)")', 'g') m (found)
@@ -126,7 +128,7 @@ as $$
   from t;
 $$;
 comment on function private.plan_steps(jsonb) is
-  'The steps of a plan, without keys that are null, with what stands in their templates and the ids of the steps whose results they name (in templates, in over, and as .steps.ID or .steps["ID"] in jq programs).';
+  'The steps of a plan, without keys that are null, with what stands in their templates and the ids of the steps whose results they name (in templates, in over and shows, and as .steps.ID or .steps["ID"] in jq programs).';
 revoke execute on function private.plan_steps(jsonb) from public;
 grant execute on function private.plan_steps(jsonb) to authenticated, service_role;
 
@@ -144,8 +146,8 @@ language plpgsql stable set search_path = ''
 as $$
 declare
   v_keys constant text[] := array[
-    'id', 'name', 'type', 'agent', 'prompt', 'params', 'dependencies', 'condition', 'on_failure', 'required_role', 'schema', 'expires_in_seconds',
-    'on_expiry', 'over', 'transform', 'plan', 'timeout_seconds', 'max_attempts'
+    'id', 'name', 'type', 'agent', 'prompt', 'params', 'dependencies', 'condition', 'on_failure', 'required_role', 'schema', 'shows',
+    'expires_in_seconds', 'on_expiry', 'over', 'transform', 'plan', 'timeout_seconds', 'max_attempts'
   ];
   v_people constant boolean := type in ('human_approval', 'human_input');
   v_key text;
@@ -156,14 +158,14 @@ begin
     return format('has the unknown key "%s"', left(v_key, 100));
   end if;
   select k.key into v_key from jsonb_object_keys(step) k (key)
-  where k.key in ('required_role', 'schema', 'expires_in_seconds', 'on_expiry') and not v_people
+  where k.key in ('required_role', 'schema', 'shows', 'expires_in_seconds', 'on_expiry') and not v_people
     or k.key = 'over' and type <> 'map' or k.key = 'transform' and type <> 'transform' or k.key = 'plan' and type <> 'subproject'
   limit 1;
   if v_key is not null then
     return format('is of the type %s, which has no "%s"', type, v_key);
   end if;
   select k.key into v_key from jsonb_each(step) k
-  where k.key in ('name', 'type', 'agent', 'prompt', 'condition', 'on_failure', 'required_role', 'on_expiry', 'over', 'transform') and jsonb_typeof(k.value) <> 'string'
+  where k.key in ('name', 'type', 'agent', 'prompt', 'condition', 'on_failure', 'required_role', 'on_expiry', 'over', 'shows', 'transform') and jsonb_typeof(k.value) <> 'string'
   limit 1;
   if v_key is not null then
     return format('has a "%s" that is no text', v_key);
@@ -187,6 +189,7 @@ begin
     when type = 'transform' and coalesce(length(step ->> 'transform'), 0) not between 1 and 10000 then 'has no transform of 1 to 10000 characters (a jq program)'
     when type = 'map' and step ->> 'over' is null then 'does not say over what it goes ("over")'
     when (step ->> 'over') like '%{{%' and (step ->> 'over') !~ '^\s*\{\{[^{}]*\}\}\s*$' or length(step ->> 'over') > 1000 then 'has an "over" that is neither the id of a step nor one template'
+    when (step ->> 'shows') like '%{{%' and (step ->> 'shows') !~ '^\s*\{\{[^{}]*\}\}\s*$' or length(step ->> 'shows') > 1000 then 'has a "shows" that is neither the id of a step nor one template'
     when coalesce(step ->> 'required_role', 'member') not in ('member', 'developer', 'admin', 'owner')
       then format('has the required_role "%s", which is not member, developer, admin or owner', left(step ->> 'required_role', 100))
     when coalesce(step ->> 'on_expiry', 'fail') not in ('fail', 'skip', 'approve') then format('has the on_expiry "%s", which is not fail, skip or approve', left(step ->> 'on_expiry', 100))
@@ -453,6 +456,7 @@ comment on column public.projects.plan_version is 'Rises each time the plan is w
 comment on column public.projects.current_step_id is 'The step that began last.';
 comment on column public.projects.error_details is 'Why it failed: {step_id, task_id, error_code, error_message}; null while it goes on.';
 comment on column public.projects.project_step_id is 'The step of another project that this one carries out.';
+comment on column public.projects.planning_task_id is 'The task (method plan_project) that writes its plan, or wrote or refined it last. Following tasks.';
 comment on column public.projects.execution_id is 'The workflow execution that this project carries out.';
 comment on column public.projects.finished_steps is 'Steps that are completed or skipped, or failed and passed over as their on_failure says. This number and its neighbours are kept by triggers.';
 comment on column public.projects.failed_steps is 'Steps that failed and stop the project.';

@@ -100,10 +100,8 @@ create trigger audit after insert or update or delete on public.git_credentials
 for each row execute function private.audit('repository_id');
 create trigger audit after insert or update or delete on public.schedules
 for each row execute function private.audit('name');
-create trigger audit after update of status on public.input_requests
-for each row when (new.status <> 'pending') execute function private.audit('id');
 
-comment on table public.audit_logs is 'Who changed what in tenancy, agents, repositories, credentials, secrets, schedules, pauses of queues and answers. Outlives the organization.';
+comment on table public.audit_logs is 'Who changed what in tenancy, agents, repositories, credentials, secrets, schedules, pauses of queues, and what people decided. Outlives the organization.';
 comment on column public.audit_logs.actor_user_id is 'The signed-in user; null for servers. No foreign key: the entry outlives the account.';
 comment on column public.audit_logs.actor_role is 'Database role: authenticated, service_role, postgres, …';
 comment on column public.audit_logs.changes is '{column: [old, new]}, secrets redacted.';

@@ -607,6 +607,8 @@ begin
       perform private.withdraw_tasks(project_id);
     when 'cancelled' then
       perform private.cancel_steps(project_id);
+    when 'planning' then
+      perform private.settle_planning(project_id);
     else null;
   end case;
   perform private.move_subprojects(project_id, v_status);

@@ -25,6 +25,25 @@ comment on function private.json_or_text(text) is 'A text that is plain JSON as 
 revoke execute on function private.json_or_text(text) from public;
 grant execute on function private.json_or_text(text) to service_role;
 
+create function private.answer_result(step public.project_steps, request public.input_requests) returns jsonb
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_answer constant jsonb := case request.status when 'answered' then request.response else '{"approved": true, "expired": true}' end;
+begin
+  if step.step_type = 'human_approval' and v_answer ? 'edited' then
+    return v_answer - 'edited' || jsonb_build_object('value', v_answer -> 'edited');
+  elsif step.step_type = 'human_approval' and step.settings ? 'shows' then
+    return v_answer || jsonb_build_object('value', coalesce(private.named_value(step.project_id, step.settings ->> 'shows'), 'null'));
+  end if;
+  return v_answer;
+end;
+$$;
+comment on function private.answer_result(public.project_steps, public.input_requests) is
+  'What a step gives whose question is answered, or approved by its expiry ({"approved": true, "expired": true}): human_input: the answer. human_approval: the answer without "edited", and as "value" what was edited, else what it shows; no "value" when it shows nothing and nothing was edited. What is shown is not copied, but looked up.';
+revoke execute on function private.answer_result(public.project_steps, public.input_requests) from public;
+grant execute on function private.answer_result(public.project_steps, public.input_requests) to service_role;
+
 create function private.step_result(project_step_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -51,8 +70,7 @@ begin
       where p.project_step_id = v_step.id
     )
     when v_step.step_type in ('human_approval', 'human_input') then (
-      select case r.status when 'answered' then r.response else '{"approved": true, "expired": true}' end
-      from public.input_requests r
+      select private.answer_result(v_step, r) from public.input_requests r
       where r.project_step_id = v_step.id and r.task_id is null and r.status in ('answered', 'expired')
       order by r.requested_at desc, r.id desc
       limit 1
@@ -62,7 +80,7 @@ begin
 end;
 $$;
 comment on function private.step_result(uuid) is
-  'What a completed step gave, as JSON; null otherwise. A response that is JSON is parsed, other text is a JSON string. human_approval, human_input: the answer ({"approved": true, "expired": true} when its expiry approved); map: the list of results in order; subproject: {id: result} of the steps on which no other depends.';
+  'What a completed step gave, as JSON; null otherwise. A response that is JSON is parsed, other text is a JSON string. human_input: the answer; human_approval: see private.answer_result; map: the list of results in order; subproject: {id: result} of the steps on which no other depends.';
 revoke execute on function private.step_result(uuid) from public;
 grant execute on function private.step_result(uuid) to service_role;
 
@@ -446,24 +464,24 @@ grant execute on function public.read_step_input(uuid, uuid) to service_role;
 
 -- map ----------------------------------------------------------------------------------------------------------------
 
-create function private.map_list(project_id uuid, over text) returns jsonb
+create function private.named_value(project_id uuid, source text) returns jsonb
 language plpgsql stable security invoker set search_path = ''
 as $$
 declare
-  v_expression constant text := coalesce((select e.text from private.template_expressions(over) e (text)), 'steps.' || over || '.result');
+  v_expression constant text := coalesce((select e.text from private.template_expressions(source) e (text)), 'steps.' || source || '.result');
   v_value jsonb;
 begin
   v_value := private.template_value(v_expression, private.results_of(project_id, array[split_part(v_expression, '.', 2)], 4000000), null, null);
-  -- A list of over 100000 bytes is not put into a prompt, and may be gone over all the same.
+  -- What is over 100000 bytes is not put into a prompt; here it is taken all the same.
   if v_value ? '$ref' then
     v_value := (select private.step_result(s.id) #> (string_to_array(v_expression, '.'))[4:] from public.project_steps s
-      where s.project_id = map_list.project_id and s.step_id = split_part(v_expression, '.', 2) and (s.result ->> 'bytes')::bigint <= 4000000);
+      where s.project_id = named_value.project_id and s.step_id = split_part(v_expression, '.', 2) and (s.result ->> 'bytes')::bigint <= 4000000);
   end if;
   return v_value;
 end;
 $$;
-comment on function private.map_list(uuid, text) is 'What a map goes over. PT413 result_too_large.';
-revoke execute on function private.map_list(uuid, text) from public;
+comment on function private.named_value(uuid, text) is 'What the id of a step, or one template, stands for: what a map goes over, what an approval shows. PT413 result_too_large.';
+revoke execute on function private.named_value(uuid, text) from public;
 
 create function private.start_map(project public.projects, step public.project_steps) returns void
 language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
@@ -476,7 +494,7 @@ declare
   v_bad record;
 begin
   begin
-    v_list := private.map_list(project.id, step.settings ->> 'over');
+    v_list := private.named_value(project.id, step.settings ->> 'over');
   exception
     when sqlstate 'PT413' then
       v_list := null;
@@ -748,6 +766,32 @@ $$;
 comment on function private.answer_schema(public.project_steps) is 'What the answer to a step''s question must fit: its schema, and for an approval also {"approved": true or false}.';
 revoke execute on function private.answer_schema(public.project_steps) from public;
 
+create function private.shown_to_people(step public.project_steps) returns jsonb
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_expression constant text := coalesce(
+    (select e.text from private.template_expressions(step.settings ->> 'shows') e (text)), 'steps.' || (step.settings ->> 'shows') || '.result'
+  );
+  v_id constant text := split_part(v_expression, '.', 2);
+  v_steps jsonb;
+begin
+  if v_expression is null then
+    return '{}';
+  end if;
+  v_steps := private.results_of(step.project_id, array[v_id], 4000000);
+  if not v_steps -> v_id ? 'result' then
+    raise exception using errcode = 'PT413', message = 'result_too_large',
+      detail = format('The result of step "%s" has %s bytes; at most 4000000 are shown to people.', v_id, v_steps #>> array[v_id, 'bytes']),
+      hint = 'Show a part of it, which a transform takes out.';
+  end if;
+  return jsonb_build_object('shown', coalesce(private.template_value(v_expression, v_steps, null, null), 'null'));
+end;
+$$;
+comment on function private.shown_to_people(public.project_steps) is
+  'What goes into the metadata of a step''s question: {"shown": the result that it shows}; of one over 100000 bytes only where it is, {"$ref": …}. PT413 result_too_large.';
+revoke execute on function private.shown_to_people(public.project_steps) from public;
+
 create function private.ask_people(project public.projects, ids uuid[]) returns void
 language plpgsql volatile security invoker set search_path = ''
 as $$
@@ -755,6 +799,7 @@ declare
   v_steps jsonb;
   v_step public.project_steps;
   v_text record;
+  v_shown jsonb;
 begin
   for v_step in select s.* from public.project_steps s where s.id = any (ids) and s.status = 'ready' order by s.step_index loop
     v_steps := (select case when l.refs <> '{}' then private.results_of(project.id, l.refs, 4000000) end from private.step_links l where l.project_step_id = v_step.id);
@@ -763,6 +808,13 @@ begin
       v_text.error_code := 'result_too_large';
       v_text.error_message := format('With the results that it names, the question has %s bytes; at most 262144 are allowed.', octet_length(v_text.prompt));
     end if;
+    begin
+      v_shown := private.shown_to_people(v_step);
+    exception
+      when sqlstate 'PT413' then
+        v_text.error_code := sqlerrm;
+        get stacked diagnostics v_text.error_message = pg_exception_detail;
+    end;
     if v_text.error_code is not null then
       perform private.fail_step(v_step.id, v_text.error_code, v_text.error_message);
       continue;
@@ -773,7 +825,7 @@ begin
     values (
       project.organization_slug, v_step.id, project.execution_id, case v_step.step_type when 'human_approval' then 'approval' else 'input' end, v_text.prompt,
       private.answer_schema(v_step), coalesce(v_step.settings ->> 'required_role', 'member'), coalesce(v_step.settings ->> 'on_expiry', 'fail'),
-      jsonb_build_object('project_id', project.id, 'step_id', v_step.step_id), private.clock(),
+      jsonb_build_object('project_id', project.id, 'step_id', v_step.step_id) || v_shown, private.clock(),
       private.clock() + make_interval(secs => (v_step.settings ->> 'expires_in_seconds')::double precision)
     );
     update public.project_steps s set status = 'awaiting_input' where s.id = v_step.id;
@@ -804,7 +856,9 @@ begin
   end if;
   update public.project_steps s
   set status = case when v_outcome in ('completed', 'skipped') then v_outcome else 'failed' end,
-    result = case v_outcome when 'completed' then jsonb_build_object('input_request_id', request.id, 'bytes', coalesce(octet_length(request.response::text), 36)) end,
+    result = case v_outcome when 'completed' then jsonb_build_object(
+      'input_request_id', request.id, 'bytes', octet_length(private.answer_result(s, request)::text)
+    ) end,
     error_details = case when v_outcome in ('not_approved', 'input_expired') then private.step_error(
       null, v_outcome, case v_outcome when 'not_approved' then 'It was not approved.' else 'Nobody answered the question in time.' end
     ) || jsonb_build_object('input_request_id', request.id) end

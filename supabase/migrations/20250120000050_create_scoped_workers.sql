@@ -602,3 +602,49 @@ comment on function public.scoped_agents_to_call(uuid, text[]) is
   'As agents_to_call, for an organization''s own worker; nothing for a task that its workers do not run. Errors: PT401 worker_token_refused.';
 revoke execute on function public.scoped_agents_to_call(uuid, text[]) from public, anon, authenticated;
 grant execute on function public.scoped_agents_to_call(uuid, text[]) to organization_worker;
+
+create function private.scoped_read_plan_request(task_id uuid, attempt integer, lease_token uuid) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_scope constant text := private.worker_scope();
+begin
+  return public.read_plan_request(private.scoped_task(v_scope, task_id), attempt, lease_token);
+end;
+$$;
+comment on function private.scoped_read_plan_request(uuid, integer, uuid) is 'Body of public.scoped_read_plan_request.';
+revoke execute on function private.scoped_read_plan_request(uuid, integer, uuid) from public;
+grant execute on function private.scoped_read_plan_request(uuid, integer, uuid) to organization_worker;
+
+create function public.scoped_read_plan_request(task_id uuid, attempt integer, lease_token uuid) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.scoped_read_plan_request(task_id, attempt, lease_token);
+$$;
+comment on function public.scoped_read_plan_request(uuid, integer, uuid) is
+  'As read_plan_request, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others.';
+revoke execute on function public.scoped_read_plan_request(uuid, integer, uuid) from public, anon, authenticated;
+grant execute on function public.scoped_read_plan_request(uuid, integer, uuid) to organization_worker;
+
+create function private.scoped_write_plan(task_id uuid, attempt integer, lease_token uuid, plan jsonb, name text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_scope constant text := private.worker_scope();
+begin
+  return public.write_plan(private.scoped_task(v_scope, task_id), attempt, lease_token, plan, name);
+end;
+$$;
+comment on function private.scoped_write_plan(uuid, integer, uuid, jsonb, text) is 'Body of public.scoped_write_plan.';
+revoke execute on function private.scoped_write_plan(uuid, integer, uuid, jsonb, text) from public;
+grant execute on function private.scoped_write_plan(uuid, integer, uuid, jsonb, text) to organization_worker;
+
+create function public.scoped_write_plan(task_id uuid, attempt integer, lease_token uuid, plan jsonb, name text default null) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.scoped_write_plan(task_id, attempt, lease_token, plan, name);
+$$;
+comment on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) is
+  'As write_plan, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others.';
+revoke execute on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) from public, anon, authenticated;
+grant execute on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) to organization_worker;

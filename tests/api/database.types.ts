@@ -1858,6 +1858,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -1887,6 +1888,7 @@ export type Database = {
           parent_project_id?: string | null;
           plan_json?: Json | null;
           plan_version?: number;
+          planning_task_id?: string | null;
           progress?: never;
           project_step_id?: string | null;
           started_at?: string | null;
@@ -1915,6 +1917,7 @@ export type Database = {
           parent_project_id?: string | null;
           plan_json?: Json | null;
           plan_version?: number;
+          planning_task_id?: string | null;
           progress?: never;
           project_step_id?: string | null;
           started_at?: string | null;
@@ -4017,6 +4020,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4237,6 +4241,44 @@ export type Database = {
         Args: { attempt: number; files: Json; lease_token: string; removed?: Json; task_id: string };
         Returns: Json;
       };
+      approve_plan: {
+        Args: { plan_json?: Json; plan_version?: number; project_id: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          planning_task_id: string | null;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       begin_remote_task: {
         Args: { attempt: number; lease_token: string; server: string; task_id: string };
         Returns: Json;
@@ -4301,6 +4343,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4770,6 +4813,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -4804,6 +4848,52 @@ export type Database = {
         };
       };
       pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      plan_project: {
+        Args: {
+          agent_slug: string;
+          agents?: string[];
+          conversation_id: string;
+          max_steps?: number;
+          name?: string;
+          prompt: string;
+          start?: boolean;
+        };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          planning_task_id: string | null;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       project_diagram: { Args: { project_id: string }; Returns: string };
       project_overview: { Args: { after_index?: number; page_size?: number; project_id: string }; Returns: Json };
       project_step_result: { Args: { project_step_id: string }; Returns: Json };
@@ -4846,6 +4936,7 @@ export type Database = {
       read_git_credential: { Args: { repository_id: string }; Returns: Json };
       read_marketplace_job: { Args: { integration_id: string; lease_token: string }; Returns: Json };
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
+      read_plan_request: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       read_repository_sync: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       read_step_input: { Args: { lease_token: string; task_id: string }; Returns: Json };
@@ -4855,6 +4946,44 @@ export type Database = {
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;
+      };
+      refine_project: {
+        Args: { agent_slug?: string; project_id: string; prompt: string };
+        Returns: {
+          completed_at: string | null;
+          completed_steps: number;
+          conversation_id: string;
+          created_at: string;
+          current_step_id: string | null;
+          description: string | null;
+          error_details: Json | null;
+          execution_id: string | null;
+          failed_steps: number;
+          finished_steps: number;
+          hierarchy_level: number;
+          id: string;
+          metadata: NonNullable<Json>;
+          name: string | null;
+          organization_slug: string;
+          parent_project_id: string | null;
+          plan_json: Json | null;
+          plan_version: number;
+          planning_task_id: string | null;
+          progress: number;
+          project_step_id: string | null;
+          started_at: string | null;
+          status: string;
+          subproject_count: number;
+          total_steps: number;
+          updated_at: string;
+          user_id: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "projects";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       register_worker: {
         Args: { info?: Json; worker_id: string };
@@ -5052,6 +5181,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -5143,6 +5273,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -5491,6 +5622,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -5528,6 +5660,7 @@ export type Database = {
           parent_project_id: string | null;
           plan_json: Json | null;
           plan_version: number;
+          planning_task_id: string | null;
           progress: number;
           project_step_id: string | null;
           started_at: string | null;
@@ -5627,6 +5760,10 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      write_plan: {
+        Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
+        Returns: Json;
       };
     };
     Enums: {

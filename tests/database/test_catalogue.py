@@ -101,7 +101,10 @@ MEMBER_RPCS = {
     "pause_execution": {"authenticated", "service_role"},
     "pause_project": {"authenticated", "service_role"},
     "pause_queue": {"authenticated", "service_role"},
+    "plan_project": {"authenticated", "service_role"},
     "project_step_result": {"authenticated", "service_role"},
+    "refine_project": {"authenticated", "service_role"},
+    "approve_plan": {"authenticated", "service_role"},
     "publish_agent": {"authenticated", "service_role"},
     "redrive_tasks": {"authenticated", "service_role"},
     "remove_member": {"authenticated", "service_role"},
@@ -157,7 +160,9 @@ WORKER_RPCS = {
         "read_marketplace_job",
         "read_organization_secrets",
         "read_repository_sync",
+        "read_plan_request",
         "read_step_input",
+        "write_plan",
         "read_webhook_delivery",
         "read_workflow_execution",
         "register_worker",
@@ -184,10 +189,12 @@ SCOPED_RPCS = {
         "keep_remote_task",
         "open_status_webhook",
         "pause_task",
+        "read_plan_request",
         "read_status_webhooks",
         "register_worker",
         "release_tasks",
         "stop_worker",
+        "write_plan",
     )
 }
 
@@ -381,6 +388,7 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
     # Their bodies are one function, steer_execution.
     invokers |= {f"{action}_execution" for action in ("pause", "resume", "cancel", "retry")}
     invokers |= {"enqueue_tasks", "start_project", "pause_project", "resume_project", "cancel_project"}
+    invokers |= {"plan_project", "refine_project", "approve_plan"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership", "steer_project"}
     helpers = {

@@ -114,6 +114,8 @@ ATTACKS |= {
         s, lease, "keep_remote_task", message_id="m", remote_task_id="r", context_id="c"
     ),
     "forget_remote_task": lambda s, lease: is_refused(s, lease, "forget_remote_task"),
+    "read_plan_request": lambda s, lease: is_refused(s, lease, "read_plan_request"),
+    "write_plan": lambda s, lease: is_refused(s, lease, "write_plan", plan={"steps": []}),
 }
 
 
@@ -475,3 +477,22 @@ def test_an_organization_has_a_limited_number_of_workers(tenant: Tenant, mine: S
 def test_a_worker_says_its_name(mine: Scoped, worker_id: str | None) -> None:
     with refused("22023", "worker_id_invalid"):
         mine.call("scoped_claim_tasks", worker_id=worker_id)
+
+
+def test_a_scoped_worker_plans_and_its_completions_carry_a_project_on(tenant: Tenant, mine: Scoped) -> None:
+    tenant.task(method="plan_project", params={"start": True})
+    (lease,) = mine.claim()
+    assert "problem" not in mine.call("scoped_read_plan_request", **item_of(lease))
+    steps = [
+        {"id": "one", "agent": tenant.agent, "prompt": "Begin."},
+        {"id": "two", "agent": tenant.agent, "prompt": "Go on: {{ steps.one.result }}", "dependencies": ["one"]},
+    ]
+    written = mine.call("scoped_write_plan", **item_of(lease), plan={"steps": steps}, name="Ours")
+    assert written.get("problem") is None, written
+    assert mine.report("complete_tasks", item(lease, response="planned")) == ["ok"]
+    for said in ("first", "second"):
+        (step,) = mine.claim(5)
+        assert step["task"]["method"] == "converse"
+        assert mine.report("complete_tasks", item(step, response=said)) == ["ok"]
+    (project,) = tenant.owner.rows("select status from public.projects")
+    assert project["status"] == "completed"

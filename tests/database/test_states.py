@@ -48,7 +48,10 @@ def workflow(place: Tenant) -> Row:
 
 
 def execution(place: Tenant) -> Row:
-    return {"workflow_id": place.world.admin.insert("workflows", **workflow(place))["id"], "execution_data": {"input": 1}}
+    return {
+        "workflow_id": place.world.admin.insert("workflows", **workflow(place))["id"],
+        "execution_data": {"input": 1},
+    }
 
 
 def question(place: Tenant) -> Row:
@@ -66,7 +69,7 @@ MACHINES = {
             "running": {"paused", "completed", "failed", "cancelled"},
             "paused": {"running", "completed", "failed", "cancelled"},
             "completed": set(),
-            "failed": {"running", "cancelled"},
+            "failed": {"planning", "awaiting_approval", "running", "cancelled"},  # back only before it has started
             "cancelled": set(),
         },
         ("planning", "awaiting_approval", "running"),

@@ -18,6 +18,7 @@ from workers.agents.dialogue import Dialogue
 from workers.agents.limits import Meter
 from workers.agents.llm_config import LlmConfig, read_llm_config
 from workers.agents.offline import OfflineBrief, offline_model
+from workers.agents.plan_format import PlanBrief
 from workers.agents.provider_errors import broken_off, translate
 from workers.agents.providers import Providers
 from workers.agents.result import AgentResult, Reporter
@@ -51,8 +52,12 @@ class ContextAgents:
         self._database = database
         self._offline_seconds = offline_seconds
 
-    async def run(self, claimed: ClaimedTask, agent: AgentRow, reporter: Reporter) -> AgentResult:
+    async def run(
+        self, claimed: ClaimedTask, agent: AgentRow, reporter: Reporter, plan: PlanBrief | None = None
+    ) -> AgentResult:
         """Run one attempt: requests to the model, streamed, until it answers; after a pause, those that are left.
+
+        With `plan`, the answer is a plan, and `plan.write` has taken it.
 
         Raises:
             PauseNeeded: the model asks a person, or calls other agents; with the usage of the requests.
@@ -64,10 +69,10 @@ class ContextAgents:
         offline = self._offline_seconds is not None
         if not offline:
             meter.begin()
-        model = await self._model(claimed, agent, config)
+        model = await self._model(claimed, agent, config, plan)
         async with AsyncExitStack() as stack:
             tools = await self._tools(stack, claimed, config, reporter)
-            dialogue = Dialogue(claimed, agent, config, model, tools, resumed, meter, offline)
+            dialogue = Dialogue(claimed, agent, config, model, tools, resumed, meter, offline, plan)
             reporter.progress(_PROMPT_READY, "Prompt ready")
             return await self._answer(dialogue, reporter)
 
@@ -98,15 +103,16 @@ class ContextAgents:
         by_name = {tool.name: tool for tool in reversed(tools)}  # Our own go first.
         return list(reversed(by_name.values()))
 
-    async def _model(self, claimed: ClaimedTask, agent: AgentRow, config: LlmConfig) -> Model:
+    async def _model(self, claimed: ClaimedTask, agent: AgentRow, config: LlmConfig, plan: PlanBrief | None) -> Model:
         if self._offline_seconds is None:
             return await self._providers.model(config.provider, config.model, claimed.task.organization_slug)
         brief = OfflineBrief(
-            prompt=claimed.task.prompt,
+            prompt=claimed.task.prompt if plan is None else plan.request,
             params=claimed.task.params if isinstance(claimed.task.params, dict) else {},
             agent_name=agent.name,
             agent_context=agent.context,
             seconds=self._offline_seconds,
+            plan=plan,
         )
         return offline_model(brief)
 

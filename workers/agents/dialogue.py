@@ -27,6 +27,7 @@ from workers.agents.limits import Meter
 from workers.agents.live import ANSWER_TOOL, MODEL_CALLED, LiveAnswer
 from workers.agents.llm_config import AskPerson, LlmConfig
 from workers.agents.offline import OFFLINE, estimate_tokens
+from workers.agents.plan_format import PlanBrief, plan_invalid
 from workers.agents.prompts import render_history, render_prompt
 from workers.agents.provider_errors import broken_off, refused
 from workers.agents.result import AgentResult, Reporter
@@ -50,6 +51,7 @@ class Dialogue:
     resumed: Resumed | None
     meter: Meter
     offline: bool
+    plan: PlanBrief | None = None
     sent: bool = False
     _problems: list[dict[str, str]] = field(default_factory=list)
 
@@ -83,10 +85,12 @@ class Dialogue:
         )
 
         @runner.output_validator
-        def check(answer: Any) -> Any:
+        async def check(answer: Any) -> Any:
             """Hold an answer against `io_schema.output`; plain text stands for the only property of its schema."""
             if isinstance(answer, DeferredToolRequests):
                 return answer
+            if self.plan is not None:
+                return await self._checked_plan(self.plan, answer)
             document = answer
             name = plain_text_property(schema) if schema is not None else None
             if name is not None and isinstance(answer, str):
@@ -98,6 +102,14 @@ class Dialogue:
             return answer
 
         return runner
+
+    async def _checked_plan(self, plan: PlanBrief, answer: Any) -> Any:
+        """Let the database judge and keep a plan: it checks all of the format, and quicker than a schema can."""
+        self._problems = []
+        if (problem := await plan.write(answer)) is not None:
+            self._problems = [{"path": "plan_json", "message": problem}]
+            raise ModelRetry(f"The plan cannot be carried out. {problem}")
+        return answer
 
     async def _converse(self, runner: Agent[None, Any], live: LiveAnswer) -> AgentRunResult[Any]:
         prompt: str | None = render_prompt(self.claimed.task.prompt, self.claimed.task.params)
@@ -151,6 +163,8 @@ class Dialogue:
         """Return the failure with what is known of it only here: the limit behind it, or what broke the schema."""
         if failure.code == "output_invalid" and self.meter.is_spent:
             return self.meter.reached()
+        if failure.code == "output_invalid" and self._problems and self.plan is not None:
+            return plan_invalid(self._problems)
         if failure.code == "output_invalid" and self._problems:
             return output_invalid(self._problems, retryable=True)
         return failure

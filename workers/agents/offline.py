@@ -25,7 +25,9 @@ from pydantic_ai.models.function import (
 
 from workers.agents.ask import ASK_PERSON, NO_ANSWER
 from workers.agents.draft import write_draft
+from workers.agents.plan_format import PlanBrief
 from workers.agents.sample import fill_schema
+from workers.agents.sample_plan import sample_plan
 
 OFFLINE = "offline"
 _CHUNKS = 24
@@ -37,13 +39,14 @@ _Streamed = str | DeltaToolCalls | DeltaThinkingCalls | BuiltinToolCallsReturns
 
 @dataclass(frozen=True, slots=True)
 class OfflineBrief:
-    """What the draft is made from; `seconds` is how long writing it takes."""
+    """What the draft, or the plan, is made from; `seconds` is how long writing it takes."""
 
     prompt: str
     params: Mapping[str, Any]
     agent_name: str
     agent_context: str
     seconds: float
+    plan: PlanBrief | None = None
 
 
 def offline_model(brief: OfflineBrief) -> Model:
@@ -66,7 +69,9 @@ def offline_model(brief: OfflineBrief) -> Model:
                 yield piece
             return
         tool = info.output_tools[0]
-        document = json.dumps(fill_schema(tool.parameters_json_schema, draft), ensure_ascii=False)
+        schema = tool.parameters_json_schema
+        filled = sample_plan(brief.plan, draft) if brief.plan is not None else fill_schema(schema, draft)
+        document = json.dumps(filled, ensure_ascii=False)
         name: str | None = tool.name
         async for piece in _slowly(document, brief.seconds):
             yield {0: DeltaToolCall(name=name, json_args=piece, tool_call_id="offline")}
