@@ -5469,6 +5469,7 @@ export type Database = {
         Returns: Json;
       };
       scoped_pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_read_plan_request: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       scoped_read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       scoped_register_worker: {
         Args: { info?: Json; worker_id: string };
@@ -5495,6 +5496,10 @@ export type Database = {
       };
       scoped_release_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
       scoped_stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      scoped_write_plan: {
+        Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
+        Returns: Json;
+      };
       send_test_webhook: {
         Args: { webhook_id: string };
         Returns: {

@@ -153,6 +153,8 @@ def test_no_function_touches_another_organizations_task_even_with_its_lease(
     assert ATTACKS[function](mine, lease)
     assert traces(other) == before
     assert worker.complete(lease) == "ok"
+    # Nor is anybody else told how it ended.
+    assert ATTACKS["complete_tasks"](mine, lease)
 
 
 @pytest.mark.parametrize("function", sorted(ATTACKS))
@@ -480,7 +482,8 @@ def test_a_worker_says_its_name(mine: Scoped, worker_id: str | None) -> None:
 
 
 def test_a_scoped_worker_plans_and_its_completions_carry_a_project_on(tenant: Tenant, mine: Scoped) -> None:
-    tenant.task(method="plan_project", params={"start": True})
+    conversation = tenant.conversation()
+    tenant.task(method="plan_project", params={"start": True}, agent_conversation_id=conversation)
     (lease,) = mine.claim()
     assert "problem" not in mine.call("scoped_read_plan_request", **item_of(lease))
     steps = [
