@@ -73,7 +73,7 @@ def test_a_worker_with_only_a_token_runs_its_organizations_tasks_and_no_others(
     secret = own_lab.add_api_agent(endpoint.url, headers={"X-Key": "${OUR_KEY}"})
     called = own_lab.add_task(secret)
     worker = start("--once", WORKER_TOKEN=token, ORGANIZATION_SECRET_OUR_KEY="from-our-own-environment")
-    own_lab.await_task(written)
+    own_lab.await_task(written, seconds=90)
     own_lab.await_task(called)
     assert worker.exit_code(30) == 0, worker.log.read_text()
     own_lab.assert_done_once(written)
@@ -100,7 +100,7 @@ def test_a_token_in_a_file_is_renewed_without_losing_what_runs(
     endpoint.hold.set()
     task = own_lab.add_task(own_lab.add_api_agent(endpoint.url))
     worker = start("--lease-seconds", "30", WORKER_TOKEN_FILE=str(file))
-    own_lab.await_task(task, "in_progress")
+    own_lab.await_task(task, "in_progress", seconds=90)
     revoke = "update public.worker_tokens set revoked_at = now() where organization_slug = %s"
     own_lab.sql.execute(revoke, (own_lab.organization,))
     (line,) = wait_for(partial(worker.lines, event="database_away"), 20, "the worker is refused")
@@ -120,7 +120,7 @@ def test_a_worker_whose_token_ends_says_so_and_stops(own_lab: Lab, start: Start,
     known = "select from public.workers where id = %s"
     wait_for(
         lambda: own_lab.sql.execute(known, (f"{own_lab.organization}:{worker.id}",)).fetchone() is not None,
-        30,
+        90,
         "the worker registers",
     )
     own_lab.sql.execute(
@@ -134,7 +134,7 @@ def test_a_worker_whose_token_ends_says_so_and_stops(own_lab: Lab, start: Start,
 
 def test_a_worker_without_its_token_says_what_is_missing(start: Start) -> None:
     worker = start(WORKER_TOKEN_FILE="missing")
-    assert worker.exit_code(30) == 2
+    assert worker.exit_code(60) == 2
     assert "WORKER_TOKEN_FILE names a file that cannot be read" in worker.log.read_text()
 
 
