@@ -2031,6 +2031,42 @@ class PublicWebhooksUpdate(TypedDict):
     url: NotRequired[str]
 
 
+class PublicWorkerTokens(BaseModel):
+    created_at: datetime.datetime
+    expires_at: datetime.datetime
+    id: uuid.UUID
+    last_used_at: datetime.datetime | None
+    name: str
+    organization_slug: str
+    revoked_at: datetime.datetime | None
+    revoked_by: uuid.UUID | None
+    updated_at: datetime.datetime
+
+
+class PublicWorkerTokensInsert(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    expires_at: datetime.datetime
+    id: NotRequired[uuid.UUID]
+    last_used_at: NotRequired[datetime.datetime | None]
+    name: str
+    organization_slug: str
+    revoked_at: NotRequired[datetime.datetime | None]
+    revoked_by: NotRequired[uuid.UUID | None]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicWorkerTokensUpdate(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    expires_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    last_used_at: NotRequired[datetime.datetime | None]
+    name: NotRequired[str]
+    organization_slug: NotRequired[str]
+    revoked_at: NotRequired[datetime.datetime | None]
+    revoked_by: NotRequired[uuid.UUID | None]
+    updated_at: NotRequired[datetime.datetime]
+
+
 class PublicWorkers(BaseModel):
     concurrency: int | None
     created_at: datetime.datetime

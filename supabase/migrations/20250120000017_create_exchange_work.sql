@@ -178,6 +178,10 @@ create function private.reap_tasks() returns boolean
 language plpgsql volatile security invoker set search_path = ''
 as $$
 begin
+  -- Not in the transaction of an organization's own worker, which decides how long it lasts.
+  if private.is_scoped_worker() then
+    return false;
+  end if;
   perform from private.maintenance m
   where m.name = 'reap_tasks' and m.last_run_at < private.clock() - interval '1 second'
   for update skip locked;
@@ -308,6 +312,27 @@ comment on function private.milliseconds_until_due() is 'How long until the next
 revoke execute on function private.milliseconds_until_due() from public;
 grant execute on function private.milliseconds_until_due() to service_role;
 
+create function private.milliseconds_until_due_in(organizations text[]) returns integer
+language sql stable security invoker set search_path = '' set enable_seqscan = off
+as $$
+  select coalesce((
+    select least(greatest(ceil(extract(epoch from l.scheduled_at - private.clock()) * 1000), 100), 300000)::integer
+    from public.organizations o
+    cross join lateral (
+      select d.method, d.scheduled_at from private.live_tasks d
+      where d.state = 'delayed' and d.organization_slug = o.slug
+      order by d.scheduled_at
+      limit 20
+    ) l
+    where o.slug = any (organizations) and o.is_active and not private.queue_is_paused(o.slug, l.method)
+    order by l.scheduled_at
+    limit 1
+  ), 300000);
+$$;
+comment on function private.milliseconds_until_due_in(text[]) is 'As private.milliseconds_until_due, for the tasks of these organizations.';
+revoke execute on function private.milliseconds_until_due_in(text[]) from public;
+grant execute on function private.milliseconds_until_due_in(text[]) to service_role;
+
 create function public.exchange_work(
   worker_id text, request_id uuid, report jsonb default '{}', max_tasks integer default 0, lease_seconds integer default 30,
   methods text[] default null, organizations text[] default null
@@ -358,7 +383,12 @@ begin
     'tasks', case when v_number = 0 then '[]'::json else private.describe_leases(v_leases) end,
     'outcomes', v_outcomes,
     'cancel', private.cancelled_tasks(worker_id),
-    'next_poll_ms', case when max_tasks > 0 and v_number = max_tasks then 0 when v_undecided then 100 else private.milliseconds_until_due() end,
+    'next_poll_ms', case
+      when max_tasks > 0 and v_number = max_tasks then 0
+      when v_undecided then 100
+      when organizations is null then private.milliseconds_until_due()
+      else private.milliseconds_until_due_in(organizations)
+    end,
     'schedules_due', v_reaped and private.schedules_are_due() -- one worker a second is told
   );
 end;

@@ -2971,20 +2971,6 @@ export type Database = {
         };
         Relationships: [
           {
-            foreignKeyName: "usage_events_agent_slug_fkey";
-            columns: ["agent_slug"];
-            isOneToOne: false;
-            referencedRelation: "agent_containers";
-            referencedColumns: ["agent_slug"];
-          },
-          {
-            foreignKeyName: "usage_events_agent_slug_fkey";
-            columns: ["agent_slug"];
-            isOneToOne: false;
-            referencedRelation: "agents";
-            referencedColumns: ["slug"];
-          },
-          {
             foreignKeyName: "usage_events_organization_slug_fkey";
             columns: ["organization_slug"];
             isOneToOne: false;
@@ -3275,6 +3261,65 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "organizations";
             referencedColumns: ["slug"];
+          },
+        ];
+      };
+      worker_tokens: {
+        Row: {
+          created_at: string;
+          expires_at: string;
+          id: string;
+          last_used_at: string | null;
+          name: string;
+          organization_slug: string;
+          revoked_at: string | null;
+          revoked_by: string | null;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          expires_at: string;
+          id?: string;
+          last_used_at?: string | null;
+          name: string;
+          organization_slug: string;
+          revoked_at?: string | null;
+          revoked_by?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          created_at?: string;
+          expires_at?: string;
+          id?: string;
+          last_used_at?: string | null;
+          name?: string;
+          organization_slug?: string;
+          revoked_at?: string | null;
+          revoked_by?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "worker_tokens_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "worker_tokens_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "worker_tokens_revoked_by_fkey";
+            columns: ["revoked_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
           },
         ];
       };
@@ -4447,6 +4492,26 @@ export type Database = {
         Args: { description?: string; events: string[]; organization_slug: string; url: string };
         Returns: Json;
       };
+      create_worker_token: {
+        Args: { minutes?: number; name: string; organization_slug: string };
+        Returns: {
+          created_at: string;
+          expires_at: string;
+          id: string;
+          last_used_at: string | null;
+          name: string;
+          organization_slug: string;
+          revoked_at: string | null;
+          revoked_by: string | null;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "worker_tokens";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       delete_organization_secret: { Args: { name: string; organization_slug: string }; Returns: undefined };
       enqueue_tasks: {
         Args: { tasks?: Json };
@@ -5278,6 +5343,26 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      revoke_worker_token: {
+        Args: { token_id: string };
+        Returns: {
+          created_at: string;
+          expires_at: string;
+          id: string;
+          last_used_at: string | null;
+          name: string;
+          organization_slug: string;
+          revoked_at: string | null;
+          revoked_by: string | null;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "worker_tokens";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       rotate_webhook_secret: { Args: { overlap_seconds?: number; webhook_id: string }; Returns: Json };
       run_schedule: {
         Args: { schedule_id: string };
@@ -5331,6 +5416,89 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      scoped_add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
+      scoped_begin_remote_task: {
+        Args: { attempt: number; lease_token: string; server: string; task_id: string };
+        Returns: Json;
+      };
+      scoped_claim_tasks: {
+        Args: {
+          lease_seconds?: number;
+          max_tasks?: number;
+          methods?: string[];
+          organizations?: string[];
+          slots?: Json;
+          worker_id: string;
+        };
+        Returns: Json;
+      };
+      scoped_complete_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_exchange_work: {
+        Args: {
+          lease_seconds?: number;
+          max_tasks?: number;
+          methods?: string[];
+          organizations?: string[];
+          report?: Json;
+          request_id: string;
+          worker_id: string;
+        };
+        Returns: Json;
+      };
+      scoped_fail_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_forget_remote_task: {
+        Args: { attempt: number; lease_token: string; task_id: string };
+        Returns: undefined;
+      };
+      scoped_heartbeat_tasks: { Args: { items: Json; lease_seconds?: number; worker_id: string }; Returns: Json };
+      scoped_keep_remote_task: {
+        Args: {
+          attempt: number;
+          context_id: string;
+          lease_token: string;
+          message_id: string;
+          remote_task_id: string;
+          task_id: string;
+        };
+        Returns: undefined;
+      };
+      scoped_open_status_webhook: {
+        Args: { attempt: number; lease_token: string; task_id: string; ttl_seconds: number };
+        Returns: Json;
+      };
+      scoped_pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_read_plan_request: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
+      scoped_read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
+      scoped_register_worker: {
+        Args: { info?: Json; worker_id: string };
+        Returns: {
+          concurrency: number | null;
+          created_at: string;
+          hostname: string | null;
+          id: string;
+          last_seen_at: string;
+          methods: string[] | null;
+          organizations: string[] | null;
+          pid: number | null;
+          started_at: string;
+          status: string;
+          updated_at: string;
+          version: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workers";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      scoped_release_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      scoped_write_plan: {
+        Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
+        Returns: Json;
       };
       send_test_webhook: {
         Args: { webhook_id: string };

@@ -22,7 +22,7 @@ LAYERS = (
     {"schedules"},
     {"lanes", "polls", "line"},
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
-    {"door", "secrets"},
+    {"door", "secrets", "scoped"},
     {"ports", "job", "agents", "flights"},
     {
         "handlers",
@@ -38,7 +38,7 @@ LAYERS = (
         "metrics",
     },
     {"runner", "metrics_server", "a2a"},
-    {"worker", "secret_commands"},
+    {"worker", "secret_commands", "token_command"},
     {"__main__"},
 )
 GENERATED = {"models"}
