@@ -24,6 +24,7 @@ from workers.ports import ExchangeOptions
 from workers.redaction import Redactor
 from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
+from workers.trace import Tracing
 from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
 
@@ -140,7 +141,10 @@ async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor
         methods = _methods(settings, handlers)
         metrics = _metrics(settings)
         observed = metrics.observing(backend) if metrics else backend
-        worker = Worker(_options(settings, methods), handlers, observed, log, metrics, redactor=redactor)
+        tracing = _tracing(stack, settings)
+        worker = Worker(
+            _options(settings, methods), handlers, observed, log, metrics, redactor=redactor, tracing=tracing
+        )
         if metrics is not None and settings.metrics_port is not None:
             metrics.watch(worker)
             address = stack.enter_context(serve_metrics(metrics, settings.metrics_host, settings.metrics_port))
@@ -157,6 +161,26 @@ async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor
         with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):
             await worker.run()
         log.info("stopped")
+
+
+def _tracing(stack: AsyncExitStack, settings: Settings) -> Tracing:
+    """Return what is traced; what sends spans is closed with `stack`.
+
+    Raises:
+        SettingsError: spans are to be sent, and the packages for it are not installed.
+    """
+    if settings.otlp is None:
+        return Tracing(store=settings.trace)
+    try:
+        # Here, because a worker that sends nothing needs no SDK.
+        from workers.otel import Collector  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(
+            f"An OTLP endpoint is set, but {error.name} is not installed: pip install 'orchestrator-ai[otel]'."
+        ) from None
+    collector = Collector(settings.otlp, settings.worker_id)
+    stack.callback(collector.close)
+    return Tracing(store=settings.trace, watcher=collector)
 
 
 def _metrics(settings: Settings) -> Metrics | None:

@@ -1993,13 +1993,19 @@ export type Database = {
       run_steps: {
         Row: {
           completed_at: string | null;
+          cost: number | null;
           created_at: string;
           error_message: string | null;
           id: string;
           input: Json | null;
+          input_payload: string | null;
+          input_tokens: number | null;
+          is_cut: boolean | null;
           metadata: NonNullable<Json>;
           name: string | null;
           output: Json | null;
+          output_payload: string | null;
+          output_tokens: number | null;
           run_id: string;
           sequence_number: number;
           started_at: string;
@@ -2010,13 +2016,19 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           completed_at?: string | null;
+          cost?: number | null;
           created_at?: string;
           error_message?: string | null;
           id?: string;
           input?: Json | null;
+          input_payload?: string | null;
+          input_tokens?: number | null;
+          is_cut?: never;
           metadata?: NonNullable<Json>;
           name?: string | null;
           output?: Json | null;
+          output_payload?: string | null;
+          output_tokens?: number | null;
           run_id: string;
           sequence_number: number;
           started_at?: string;
@@ -2026,13 +2038,19 @@ export type Database = {
         };
         Update: {
           completed_at?: string | null;
+          cost?: number | null;
           created_at?: string;
           error_message?: string | null;
           id?: string;
           input?: Json | null;
+          input_payload?: string | null;
+          input_tokens?: number | null;
+          is_cut?: never;
           metadata?: NonNullable<Json>;
           name?: string | null;
           output?: Json | null;
+          output_payload?: string | null;
+          output_tokens?: number | null;
           run_id?: string;
           sequence_number?: number;
           started_at?: string;
@@ -2627,6 +2645,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -2672,6 +2691,7 @@ export type Database = {
           started_at?: string | null;
           status?: string;
           timeout_seconds?: number;
+          trace_context?: string | null;
           updated_at?: string;
           user_id?: string;
           worker_id?: string | null;
@@ -2716,6 +2736,7 @@ export type Database = {
           started_at?: string | null;
           status?: string;
           timeout_seconds?: number;
+          trace_context?: string | null;
           updated_at?: string;
           user_id?: string;
           worker_id?: string | null;
@@ -3220,6 +3241,7 @@ export type Database = {
           id: string;
           key: string;
           run_id: string;
+          scope_id: string;
           step_id: string | null;
           tags: string[];
           value: NonNullable<Json>;
@@ -3232,6 +3254,7 @@ export type Database = {
           id?: string;
           key: string;
           run_id: string;
+          scope_id: string;
           step_id?: string | null;
           tags?: string[];
           value: NonNullable<Json>;
@@ -3243,6 +3266,7 @@ export type Database = {
           id?: string;
           key?: string;
           run_id?: string;
+          scope_id?: string;
           step_id?: string | null;
           tags?: string[];
           value?: NonNullable<Json>;
@@ -4035,6 +4059,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      add_run_steps: { Args: { items: Json; worker_id: string }; Returns: Json };
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
       agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
@@ -4085,6 +4110,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4218,6 +4244,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4255,6 +4282,27 @@ export type Database = {
           task_id: string;
         };
         Returns: undefined;
+      };
+      latest_workflow_data: {
+        Args: { execution_id?: string; project_id?: string; run_id?: string; tag?: string };
+        Returns: {
+          created_at: string;
+          created_by_agent: string | null;
+          data_type: string | null;
+          id: string;
+          key: string;
+          run_id: string;
+          scope_id: string;
+          step_id: string | null;
+          tags: string[];
+          value: NonNullable<Json>;
+        }[];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_data";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
       };
       leave_organization: {
         Args: { organization_slug: string };
@@ -4403,6 +4451,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4473,6 +4522,10 @@ export type Database = {
       read_organization_secrets: { Args: { names: string[]; organization_slug: string }; Returns: Json };
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
+      read_workflow_data: {
+        Args: { attempt: number; key: string; lease_token: string; task_id: string };
+        Returns: Json;
+      };
       redrive_tasks: {
         Args: { error_code?: string; max_tasks?: number; organization_slug: string; task_ids?: string[] };
         Returns: Json;
@@ -4672,6 +4725,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4726,6 +4780,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4737,6 +4792,8 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      run_step_payload: { Args: { step_id: string }; Returns: Json };
+      run_tree: { Args: { after_sequence?: number; max_steps?: number; run_id: string }; Returns: Json };
       send_test_webhook: {
         Args: { webhook_id: string };
         Returns: {
@@ -4844,6 +4901,7 @@ export type Database = {
         Returns: Json;
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      task_trace: { Args: { max_steps?: number; task_id: string }; Returns: Json };
       unpublish_agent: {
         Args: { agent_slug: string; marketplace_name?: string };
         Returns: {
@@ -4878,6 +4936,18 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      write_workflow_data: {
+        Args: {
+          attempt: number;
+          data_type?: string;
+          key: string;
+          lease_token: string;
+          tags?: string[];
+          task_id: string;
+          value: Json;
+        };
+        Returns: Json;
       };
     };
     Enums: {

@@ -21,6 +21,7 @@ from workers.agents.offline import OfflineBrief, offline_model
 from workers.agents.provider_errors import broken_off, translate
 from workers.agents.providers import Providers
 from workers.agents.result import AgentResult, Reporter
+from workers.agents.share_data import data_tools
 from workers.backend import Backend
 from workers.contract import AgentRow, ClaimedTask
 from workers.door import Door
@@ -87,6 +88,8 @@ class ContextAgents:
         tools = [Tool[None](ask_person, max_retries=0)] if config.ask_person is not None else []
         if self._offline_seconds is not None:
             return tools
+        if config.shares_data:
+            tools += data_tools(claimed, self._database)
         tools += await call_tools(claimed, config.call_agents, self._database)
         if config.mcp_servers:
             servers = await stack.enter_async_context(McpServers(self._door, self._secrets, claimed, reporter))
