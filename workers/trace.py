@@ -168,9 +168,9 @@ class Trace:
     def _shorten(self, body: dict[str, Any]) -> None:
         """Keep of values that are too large the beginning, or nothing when the run has had its share."""
         spent = self._bytes >= MAX_RUN_BYTES - MAX_VALUE_BYTES
-        for name in ("input", "output", "metadata"):
+        for name in {"input", "output", "metadata"} & body.keys():
             # Hidden first: half a secret would not be found.
-            encoded = encode_json(self.veil.json(body.get(name)))
+            encoded = encode_json(self.veil.json(body[name]))
             if spent or len(encoded) > MAX_VALUE_BYTES // 3:
                 kept = "" if spent else encoded[: MAX_VALUE_BYTES // 3].decode(errors="ignore")
                 body[name] = {} if name == "metadata" else kept

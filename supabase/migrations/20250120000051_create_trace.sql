@@ -223,16 +223,15 @@ comment on function public.run_step_payload(uuid) is 'The whole input and output
 revoke execute on function public.run_step_payload(uuid) from public, anon;
 grant execute on function public.run_step_payload(uuid) to authenticated, service_role;
 
-create function private.run_trees(run_ids uuid[], max_steps integer, after_sequence integer) returns jsonb
-language plpgsql stable security invoker set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+create function private.run_trees(run_ids uuid[], max_steps integer, after_sequence integer) returns json
+language plpgsql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_max_runs constant integer := 500;
   v_tree record;
-  v_steps jsonb;
-  v_last integer;
-  v_number integer;
-  v_nodes jsonb := '{}';
+  v_steps record;
+  v_parents uuid[];
+  v_children json[];
 begin
   if max_steps is null or max_steps not between 1 and 5000 or after_sequence is null or after_sequence < 0 then
     raise exception using errcode = '22023', message = 'page_out_of_range',
@@ -243,26 +242,28 @@ begin
     union all
     select c.id, c.parent_run_id, b.depth + 1, c.created_at
     from below b
-    cross join lateral (select x.* from public.runs x where x.parent_run_id = b.id order by x.created_at, x.id limit 501) c
+    cross join lateral (select x.* from public.runs x where x.parent_run_id = b.id order by x.created_at, x.id limit v_max_runs + 1) c
     where b.depth < 10
   )
-  select array_agg(f.id order by f.depth, f.created_at, f.id) as ids, array_agg(f.depth order by f.depth, f.created_at, f.id) as depths,
-    array_agg(case when f.depth > 0 then f.parent_run_id end order by f.depth, f.created_at, f.id) as parents
+  select (array_agg(f.id order by f.depth, f.created_at, f.id))[: v_max_runs] as ids,
+    (array_agg(f.depth order by f.depth, f.created_at, f.id))[: v_max_runs] as depths,
+    (array_agg(case when f.depth > 0 then f.parent_run_id end order by f.depth, f.created_at, f.id))[: v_max_runs] as parents,
+    count(*) > v_max_runs as is_cut
   into v_tree
   from (select b.* from below b limit v_max_runs + 1) f;
-  -- The steps of run after run, as they stand in the index, up to the limit.
-  select jsonb_object_agg(g.place, g.steps), max(g.place), coalesce(sum(g.number), 0) into v_steps, v_last, v_number
+  -- The steps of run after run, as they stand in the index, up to the limit. Json, not jsonb: they are only passed on.
+  select array_agg(g.place) as places, array_agg(g.steps) as steps, array_agg(g.last) as lasts, max(g.place) as last_place,
+    coalesce(sum(g.number), 0) as number
+  into v_steps
   from (
-    select f.place, count(*) as number, jsonb_agg(jsonb_build_object(
-      'id', f.id, 'sequence_number', f.sequence_number, 'type', f.type, 'name', f.name, 'status', f.status, 'input', f.input, 'output', f.output,
-      'is_cut', f.is_cut, 'error_message', f.error_message, 'started_at', f.started_at, 'completed_at', f.completed_at,
-      'input_tokens', f.input_tokens, 'output_tokens', f.output_tokens, 'cost', f.cost, 'metadata', f.metadata
-    ) order by f.sequence_number) as steps
+    select f.place, count(*) as number, max(f.sequence_number) as last, json_agg(f.step order by f.sequence_number) as steps
     from (
-      select n.place, s.*
-      from unnest(v_tree.ids[: v_max_runs]) with ordinality n (run_id, place)
+      select n.place, s.sequence_number, row_to_json(s) as step
+      from unnest(v_tree.ids) with ordinality n (run_id, place)
       cross join lateral (
-        select x.* from public.run_steps x
+        select x.id, x.sequence_number, x.type, x.name, x.status, x.input, x.output, x.is_cut, x.error_message, x.started_at, x.completed_at,
+          x.input_tokens, x.output_tokens, x.cost, x.metadata
+        from public.run_steps x
         where x.run_id = n.run_id and x.sequence_number > case when n.place = 1 then after_sequence else 0 end
         order by x.sequence_number
         limit max_steps
@@ -272,65 +273,65 @@ begin
     ) f
     group by f.place
   ) g;
-  for v_depth in reverse coalesce(v_tree.depths[least(cardinality(v_tree.ids), v_max_runs)], -1) .. 0 loop
-    select jsonb_object_agg(g.parent, g.nodes) into v_nodes
+  -- From the lowest runs up: the lists of those with one parent, each with what is below it.
+  for v_depth in reverse coalesce(v_tree.depths[cardinality(v_tree.depths)], -1) .. 0 loop
+    select array_agg(g.parent), array_agg(g.nodes) into v_parents, v_children
     from (
-      select coalesce(n.parent::text, '') as parent, jsonb_agg(jsonb_build_object(
-        'run', jsonb_build_object(
+      select n.parent, json_agg(json_build_object(
+        'run', json_build_object(
           'id', r.id, 'task_id', r.task_id, 'execution_id', r.execution_id, 'agent_slug', r.agent_slug, 'agent_name', r.agent_name,
           'parent_run_id', r.parent_run_id, 'call_stack', r.call_stack, 'attempt', r.attempt, 'status', r.status, 'error_code', r.error_code,
           'error_message', r.error_message, 'initial_prompt', r.initial_prompt, 'total_tokens', r.total_tokens, 'total_cost', r.total_cost,
           'created_at', r.created_at, 'completed_at', r.completed_at
         ),
-        'steps', coalesce(v_steps -> n.place::text, '[]'),
-        'more_after', case
-          when v_number < max_steps or n.place < v_last then null
-          when n.place = v_last then v_steps -> n.place::text -> -1 -> 'sequence_number'
-          else '0'
-        end,
-        'children', coalesce(v_nodes -> n.id::text, '[]')
+        'steps', coalesce(s.steps, '[]'),
+        'more_after', case when v_steps.number < max_steps or n.place < v_steps.last_place then null else coalesce(s.last, 0) end,
+        'children', coalesce(c.nodes, '[]'),
+        'runs_are_cut', v_tree.is_cut
       ) order by n.place) as nodes
-      from unnest(v_tree.ids[: v_max_runs], v_tree.depths[: v_max_runs], v_tree.parents[: v_max_runs]) with ordinality n (id, depth, parent, place)
+      from unnest(v_tree.ids, v_tree.depths, v_tree.parents) with ordinality n (id, depth, parent, place)
       join public.runs r on r.id = n.id
+      left join unnest(v_steps.places, v_steps.steps, v_steps.lasts) s (place, steps, last) on s.place = n.place
+      left join unnest(v_parents, v_children) c (parent, nodes) on c.parent = n.id
       where n.depth = v_depth
-      group by 1
+      group by n.parent
     ) g;
   end loop;
-  return jsonb_build_object('trees', coalesce(v_nodes -> '', '[]'), 'runs_are_cut', cardinality(v_tree.ids) > v_max_runs);
+  return v_children[1];
 end;
 $$;
 comment on function private.run_trees(uuid[], integer, integer) is
-  'Runs with all that is below them, as far as the caller sees them: {trees: [{run, steps, more_after, children}], runs_are_cut}. At most 500 runs, ten deep, and max_steps steps; more_after says after which step a run''s steps go on, null when all are there.';
+  'Runs with all that is below them, as far as the caller sees them: [{run, steps, more_after, children, runs_are_cut}], null when there is none. At most 500 runs (runs_are_cut), ten deep, and max_steps steps; more_after says after which step a run''s steps go on, null when all are there.';
 revoke execute on function private.run_trees(uuid[], integer, integer) from public;
 grant execute on function private.run_trees(uuid[], integer, integer) to authenticated, service_role;
 
-create function public.run_tree(run_id uuid, max_steps integer default 1000, after_sequence integer default 0) returns jsonb
+create function public.run_tree(run_id uuid, max_steps integer default 1000, after_sequence integer default 0) returns json
 language plpgsql stable security invoker set search_path = ''
 as $$
 declare
-  v_found constant jsonb := private.run_trees(array[run_tree.run_id], max_steps, after_sequence);
+  v_found constant json := private.run_trees(array[run_tree.run_id], max_steps, after_sequence);
 begin
-  if v_found -> 'trees' = '[]' then
+  if v_found is null then
     raise exception using errcode = 'PT404', message = 'run_not_found',
       detail = format('You see no run %s.', run_tree.run_id), hint = 'List the runs of a task: GET /rest/v1/runs?task_id=eq.<id>.';
   end if;
-  return v_found -> 'trees' -> 0 || jsonb_build_object('runs_are_cut', v_found -> 'runs_are_cut');
+  return v_found -> 0;
 end;
 $$;
 comment on function public.run_tree(uuid, integer, integer) is
-  'A run with its steps and all runs below it, in one request: {run, steps, more_after, children: [{run, steps, more_after, children}], runs_are_cut}. At most 500 runs and max_steps (1 to 5000) steps; where more_after is a number, run_tree of that run with after_sequence = more_after goes on. PT404 run_not_found.';
+  'A run with its steps and all runs below it, in one request: {run, steps, more_after, children: [{run, steps, …}], runs_are_cut}. At most 500 runs and max_steps (1 to 5000) steps; where more_after is a number, run_tree of that run with after_sequence = more_after goes on. PT404 run_not_found.';
 revoke execute on function public.run_tree(uuid, integer, integer) from public, anon;
 grant execute on function public.run_tree(uuid, integer, integer) to authenticated, service_role;
 
-create function public.task_trace(task_id uuid, max_steps integer default 1000) returns jsonb
+create function public.task_trace(task_id uuid, max_steps integer default 1000) returns json
 language sql stable security invoker set search_path = ''
 as $$
-  select private.run_trees(array(
+  select json_build_object('task_id', task_trace.task_id, 'trees', coalesce(private.run_trees(array(
     select r.id from public.runs r where r.task_id = task_trace.task_id order by r.created_at limit 100
-  ), max_steps, 0) || jsonb_build_object('task_id', task_trace.task_id);
+  ), max_steps, 0), '[]'));
 $$;
 comment on function public.task_trace(uuid, integer) is
-  'Every attempt at a task, the first 100 in order, each as run_tree gives it: {task_id, trees: [{run, steps, more_after, children}], runs_are_cut}.';
+  'Every attempt at a task, the first 100 in order, each as run_tree gives it: {task_id, trees: [{run, steps, more_after, children, runs_are_cut}]}.';
 revoke execute on function public.task_trace(uuid, integer) from public, anon;
 grant execute on function public.task_trace(uuid, integer) to authenticated, service_role;
 
