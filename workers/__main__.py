@@ -41,6 +41,8 @@ settings come from the environment and from .env; what is given here wins:
   LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
   ORCHESTRATOR_ALLOW_PRIVATE_HOSTS=1                                 agents may call http:// and private addresses
   METRICS_PORT, METRICS_HOST (127.0.0.1)                             serves /healthz and Prometheus /metrics
+  WORKER_TRACE (on)                                                  off: the steps of runs are not kept
+  OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, OTEL_SERVICE_NAME           sends spans of runs and steps (extra otel)
   LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
 
 SIGTERM or Ctrl-C drains: nothing new is claimed, running tasks get DRAIN_SECONDS, the rest is given back

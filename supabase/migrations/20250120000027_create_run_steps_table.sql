@@ -83,7 +83,7 @@ comment on column public.run_steps.output_payload is 'As input_payload.';
 comment on column public.run_steps.is_cut is 'Whether input or output is only a beginning.';
 comment on column public.run_steps.metadata is 'Model and provider of an llm_call, call_id of a tool_call, and so on.';
 comment on table public.workflow_data is 'Data that agents leave for later steps; immutable, the latest row of a key counts.';
-comment on column public.workflow_data.scope_id is 'What shares it: the project at the top, else the execution, else the first task of a tree of calls (private.data_scope).';
+comment on column public.workflow_data.scope_id is 'What shares it: the project at the top, else the execution, else the first task above (private.data_scope).';
 comment on column public.workflow_data.data_type is 'A hint for readers.';
 
 alter table public.run_steps enable row level security;

@@ -23,6 +23,12 @@ comment on column private.step_payloads.id is
 
 revoke all on private.step_payloads from anon, authenticated, service_role;
 grant select, insert, update, delete on private.step_payloads to service_role;
+grant select on private.step_payloads to authenticated; -- for public.run_step_payload; the schema is not exposed
+
+alter table private.step_payloads enable row level security;
+create policy "Whoever reads a step reads what it names" on private.step_payloads
+for select to authenticated
+using (exists (select from public.run_steps s where s.input_payload = id) or exists (select from public.run_steps s where s.output_payload = id));
 
 create function private.remove_step_payloads() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -192,15 +198,6 @@ grant execute on function private.parent_run_of(uuid, uuid) to service_role;
 
 -- Reading ------------------------------------------------------------------------------------------------------------
 
-create function private.payload_content(id uuid) returns jsonb
-language sql stable security definer set search_path = ''
-as $$
-  select p.content from private.step_payloads p where p.id = payload_content.id;
-$$;
-comment on function private.payload_content(uuid) is 'The content of a payload, for who has read its id in a step.';
-revoke execute on function private.payload_content(uuid) from public;
-grant execute on function private.payload_content(uuid) to authenticated, service_role;
-
 create function public.run_step_payload(step_id uuid) returns jsonb
 language plpgsql stable security invoker set search_path = ''
 as $$
@@ -214,8 +211,8 @@ begin
   end if;
   return jsonb_build_object(
     'step_id', v_step.id,
-    'input', case when v_step.input_payload is null then v_step.input else private.payload_content(v_step.input_payload) end,
-    'output', case when v_step.output_payload is null then v_step.output else private.payload_content(v_step.output_payload) end
+    'input', case when v_step.input_payload is null then v_step.input else (select p.content from private.step_payloads p where p.id = v_step.input_payload) end,
+    'output', case when v_step.output_payload is null then v_step.output else (select p.content from private.step_payloads p where p.id = v_step.output_payload) end
   );
 end;
 $$;
@@ -352,16 +349,23 @@ revoke execute on function private.top_project(uuid) from public;
 grant execute on function private.top_project(uuid) to authenticated, service_role;
 
 create function private.data_scope(task_id uuid) returns uuid
-language sql stable security definer set search_path = ''
+language sql stable security invoker set search_path = ''
 as $$
-  select coalesce(
-    (select private.top_project(s.project_id) from public.project_steps s where s.id = t.project_step_id), t.execution_id, t.id
+  with recursive up as (
+    select t.id, t.parent_task_id, t.project_step_id, t.execution_id, 0 as depth from public.tasks t where t.id = data_scope.task_id
+    union all
+    select t.id, t.parent_task_id, t.project_step_id, t.execution_id, u.depth + 1
+    from up u
+    join public.tasks t on t.id = u.parent_task_id
+    where u.depth < 100
   )
-  from public.tasks t
-  where t.id = coalesce((select c.root_task_id from private.agent_calls c where c.child_task_id = data_scope.task_id), data_scope.task_id);
+  select coalesce((select private.top_project(s.project_id) from public.project_steps s where s.id = u.project_step_id), u.execution_id, u.id)
+  from up u
+  order by u.depth desc
+  limit 1;
 $$;
 comment on function private.data_scope(uuid) is
-  'What a task shares its data with: the project at the top, else the execution, else the tree of calls; of a task that an agent called, those of the first caller.';
+  'What a task shares its data with: of the first task above it the project at the top, else the execution, else that task itself.';
 revoke execute on function private.data_scope(uuid) from public;
 grant execute on function private.data_scope(uuid) to authenticated, service_role;
 

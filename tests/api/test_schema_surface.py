@@ -86,6 +86,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "delete_organization_secret": {"organization_slug": "none", "name": "A_KEY"},
     "create_webhook": {"organization_slug": "none", "url": "https://example.com/", "events": ["task.completed"]},
     "enqueue_tasks": {"tasks": []},
+    "latest_workflow_data": {"run_id": NOBODY},
     "organization_active_tasks": {"organization_slug": "none"},
     "organization_conversations": {"organization_slug": "none"},
     "organization_tasks": {"organization_slug": "none"},
@@ -100,12 +101,15 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "retry_task": {"task_id": NOBODY},
     "rotate_webhook_secret": {"webhook_id": NOBODY},
     "run_schedule": {"schedule_id": NOBODY},
+    "run_step_payload": {"step_id": NOBODY},
+    "run_tree": {"run_id": NOBODY},
     "send_test_webhook": {"webhook_id": NOBODY},
     "set_current_deliverable_version": {**VERSION, "version_number": 1},
     "set_git_credential": {"repository_id": NOBODY, "encrypted_token": "gAAAA" + "x" * 80},
     "set_member_role": {**MEMBER, "role": "member"},
     "set_organization_limits": {"organization_slug": "none", "limits": {}},
     "set_organization_secret": {"organization_slug": "none", "name": "A_KEY", "ciphertext": "gAAAA" + "x" * 80},
+    "task_trace": {"task_id": NOBODY},
     "unpublish_agent": {"agent_slug": "none"},
 }
 USER_FUNCTIONS: dict[str, dict[str, Any]] = {
@@ -116,6 +120,7 @@ USER_FUNCTIONS: dict[str, dict[str, Any]] = {
 }
 LEASE: dict[str, Any] = {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY}
 WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
+    "add_run_steps": ITEMS,
     "add_task_events": ITEMS,
     "begin_remote_task": {**LEASE, "server": "https://x"},
     "agents_to_call": {"task_id": NOBODY, "slugs": []},
@@ -136,11 +141,13 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "read_marketplace_job": {"integration_id": NOBODY, "lease_token": NOBODY},
     "read_organization_secrets": {"organization_slug": "none", "names": []},
     "read_webhook_delivery": {"delivery_id": NOBODY, "lease_token": NOBODY},
+    "read_workflow_data": {**LEASE, "key": "k"},
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
     "replace_ciphertexts": {"source": "organization_secrets", "items": []},
     "set_max_share": {},
     "stop_worker": {"worker_id": "w"},
+    "write_workflow_data": {**LEASE, "key": "k", "value": 1},
 }
 
 

@@ -88,6 +88,7 @@ MEMBER_RPCS = {
     "delete_organization_secret": {"authenticated", "service_role"},
     "create_webhook": {"authenticated", "service_role"},
     "enqueue_tasks": {"authenticated", "service_role"},
+    "latest_workflow_data": {"authenticated", "service_role"},
     "leave_organization": {"authenticated"},
     "organization_active_tasks": {"authenticated", "service_role"},
     "organization_conversations": {"authenticated", "service_role"},
@@ -103,17 +104,21 @@ MEMBER_RPCS = {
     "retry_task": {"authenticated", "service_role"},
     "rotate_webhook_secret": {"authenticated", "service_role"},
     "run_schedule": {"authenticated", "service_role"},
+    "run_step_payload": {"authenticated", "service_role"},
+    "run_tree": {"authenticated", "service_role"},
     "send_test_webhook": {"authenticated", "service_role"},
     "set_current_deliverable_version": {"authenticated", "service_role"},
     "set_git_credential": {"authenticated", "service_role"},
     "set_member_role": {"authenticated", "service_role"},
     "set_organization_limits": {"authenticated", "service_role"},
     "set_organization_secret": {"authenticated", "service_role"},
+    "task_trace": {"authenticated", "service_role"},
     "unpublish_agent": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
     for name in (
+        "add_run_steps",
         "add_task_events",
         "begin_remote_task",
         "agents_to_call",
@@ -134,11 +139,13 @@ WORKER_RPCS = {
         "read_marketplace_job",
         "read_organization_secrets",
         "read_webhook_delivery",
+        "read_workflow_data",
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",
         "set_max_share",
         "stop_worker",
+        "write_workflow_data",
     )
 }
 ENDPOINT_RPCS = {"report_task_status": {"anon"}}
@@ -319,7 +326,7 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
         " and has_function_privilege('authenticated', oid, 'execute')"
     )
     invokers = {"leave_organization", "remove_member", "set_member_role", "agent_card", "restore_agent_version"}
-    invokers |= {"enqueue_tasks"}
+    invokers |= {"enqueue_tasks", "run_tree", "task_trace", "run_step_payload", "latest_workflow_data"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership"}
     helpers = {
