@@ -26,6 +26,7 @@ from workers.redaction import Redactor
 from workers.scoped import OwnSecrets, WorkerToken
 from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
+from workers.trace import Tracing
 from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
 
@@ -44,6 +45,8 @@ settings come from the environment and from .env; what is given here wins:
   LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
   ORCHESTRATOR_ALLOW_PRIVATE_HOSTS=1                                 agents may call http:// and private addresses
   METRICS_PORT, METRICS_HOST (127.0.0.1)                             serves /healthz and Prometheus /metrics
+  WORKER_TRACE (on)                                                  off: the steps of runs are not kept
+  OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, OTEL_SERVICE_NAME           sends spans of runs and steps (extra otel)
   LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
 
 SIGTERM or Ctrl-C drains: nothing new is claimed, running tasks get DRAIN_SECONDS, the rest is given back
@@ -155,7 +158,10 @@ async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor
         methods = _methods(settings, handlers)
         metrics = _metrics(settings)
         observed = metrics.observing(backend) if metrics else backend
-        worker = Worker(_options(settings, methods), handlers, observed, log, metrics, redactor=redactor)
+        tracing = _tracing(stack, settings)
+        worker = Worker(
+            _options(settings, methods), handlers, observed, log, metrics, redactor=redactor, tracing=tracing
+        )
         if metrics is not None and settings.metrics_port is not None:
             metrics.watch(worker)
             address = stack.enter_context(serve_metrics(metrics, settings.metrics_host, settings.metrics_port))
@@ -187,6 +193,22 @@ def _token(settings: Settings, redactor: Redactor) -> WorkerToken | None:
     if set(settings.organizations or ()) - {token.organization}:
         raise SettingsError(f"{token.variable} is for {token.organization} only: leave --organization out.")
     return token
+def _tracing(stack: AsyncExitStack, settings: Settings) -> Tracing:
+    """Return what is traced; what sends spans is closed with `stack`.
+
+        SettingsError: spans are to be sent, and the packages for it are not installed.
+    if settings.otlp is None:
+        return Tracing(store=settings.trace)
+    try:
+        # Here, because a worker that sends nothing needs no SDK.
+        from workers.otel import Collector  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(
+            f"An OTLP endpoint is set, but {error.name} is not installed: pip install 'orchestrator-ai[otel]'."
+        ) from None
+    collector = Collector(settings.otlp, settings.worker_id)
+    stack.callback(collector.close)
+    return Tracing(store=settings.trace, watcher=collector)
 
 
 def _metrics(settings: Settings) -> Metrics | None:

@@ -38,6 +38,15 @@ class ProviderSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtlpSettings:
+    """Where traces are sent by OTLP over HTTP, with the variables that OpenTelemetry gives a meaning."""
+
+    url: str
+    headers: str | None = field(default=None, repr=False)
+    service_name: str = "orchestrator-worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything a worker can be told; times are in seconds."""
 
@@ -69,6 +78,8 @@ class Settings:
     log_level: str = "INFO"
     providers: Mapping[Provider, ProviderSettings] = field(default_factory=dict)
     marketplace: Mapping[str, str] = field(default_factory=dict, repr=False)
+    trace: bool = True
+    otlp: OtlpSettings | None = None
 
 
 def read_environment(directory: Path | None = None) -> dict[str, str]:
@@ -110,6 +121,8 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "log_level": reader.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
         "providers": _providers(reader),
         "marketplace": {name: text for name in env if name.startswith("MARKETPLACE_") and (text := reader.text(name))},
+        "trace": reader.flag("WORKER_TRACE", default=True),
+        "otlp": _otlp(reader),
     }
     values.update({name: value for name, value in overrides.items() if value is not None})
     return Settings(**values)  # type: ignore[arg-type]  # each value was checked above or by the command line
@@ -184,6 +197,18 @@ def _providers(reader: Reader) -> dict[Provider, ProviderSettings]:
             api_key=reader.text("OLLAMA_API_KEY"),
         ),
     }
+
+
+def _otlp(reader: Reader) -> OtlpSettings | None:
+    base = reader.url("OTEL_EXPORTER_OTLP_ENDPOINT")
+    url = reader.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and f"{base.rstrip('/')}/v1/traces")
+    if url is None:
+        return None
+    return OtlpSettings(
+        url=url,
+        headers=reader.text("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or reader.text("OTEL_EXPORTER_OTLP_HEADERS"),
+        service_name=reader.text("OTEL_SERVICE_NAME") or "orchestrator-worker",
+    )
 
 
 def _default_worker_id() -> str:

@@ -205,12 +205,13 @@ begin
   perform private.wake_forgotten_tasks();
   perform private.fold_costs();
   perform private.purge_webhook_deliveries();
+  perform private.purge_step_payloads();
   perform private.tend_marketplaces();
   return true;
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, executions of workflows, floors, budgets, old deliveries of webhooks, marketplaces, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, executions of workflows, floors, budgets, old deliveries of webhooks, payloads of steps, marketplaces, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 
@@ -244,11 +245,16 @@ declare
 begin
   if jsonb_typeof(report) is distinct from 'object' then
     raise exception using errcode = '22023', message = 'report_not_an_object',
-      detail = 'report must be an object with the lists heartbeats, events, completed, failed, paused, released.', hint = 'Send {} when there is nothing to say.';
+      detail = 'report must be an object with the lists heartbeats, steps, events, completed, failed, paused, released.', hint = 'Send {} when there is nothing to say.';
   end if;
-  -- Events go first, so that the last of a streamed text is in the trail before the end of the task.
+  -- Steps and events go first, so that the last of a streamed text is in the trail before the end of the task.
+  if report ? 'steps' then
+    v_outcomes := private.take_items(worker_id, 'step', report -> 'steps');
+  end if;
   if report ? 'events' then
-    v_outcomes := private.take_items(worker_id, 'event', report -> 'events');
+    v_outcomes := v_outcomes || private.take_items(worker_id, 'event', report -> 'events');
+  end if;
+  if v_outcomes <> '[]' then
     v_busy := array(select o.outcome ->> 'task_id' from jsonb_array_elements(v_outcomes) o (outcome) where o.outcome ->> 'outcome' = 'busy');
   end if;
   if report ? 'heartbeats' then
@@ -259,7 +265,7 @@ begin
     if v_busy = '{}' or jsonb_typeof(report -> v_kind) is distinct from 'array' then
       v_outcomes := v_outcomes || private.take_items(worker_id, v_kind, report -> v_kind);
     else
-      -- The end of a task waits for its events: after it they would be lost.
+      -- The end of a task waits for its steps and events: after it they would be lost.
       v_outcomes := v_outcomes || coalesce((
         select jsonb_agg(jsonb_build_object('task_id', i.item ->> 'task_id', 'kind', v_kind, 'outcome', 'busy'))
         from jsonb_array_elements(report -> v_kind) i (item) where i.item ->> 'task_id' = any (v_busy)
@@ -394,6 +400,6 @@ begin
 end;
 $$;
 comment on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) is
-  'One tick of a worker: takes its report {heartbeats, events, completed, failed, paused, released, slots}, claims up to max_tasks, and answers {tasks, outcomes, cancel, next_poll_ms, schedules_due}. slots {free, held?, freed?, under_way?} tells what the worker holds of its slots for each organization, and what the report frees (set_max_share). The same request_id again gives the same answer and acts once.';
+  'One tick of a worker: takes its report {heartbeats, steps, events, completed, failed, paused, released, slots}, claims up to max_tasks, and answers {tasks, outcomes, cancel, next_poll_ms, schedules_due}. slots {free, held?, freed?, under_way?} tells what the worker holds of its slots for each organization, and what the report frees (set_max_share). The same request_id again gives the same answer and acts once.';
 revoke execute on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) from public, anon, authenticated;
 grant execute on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) to service_role;

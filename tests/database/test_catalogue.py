@@ -94,6 +94,7 @@ MEMBER_RPCS = {
     "delete_organization_secret": {"authenticated", "service_role"},
     "create_webhook": {"authenticated", "service_role"},
     "enqueue_tasks": {"authenticated", "service_role"},
+    "latest_workflow_data": {"authenticated", "service_role"},
     "leave_organization": {"authenticated"},
     "organization_active_tasks": {"authenticated", "service_role"},
     "organization_conversations": {"authenticated", "service_role"},
@@ -123,6 +124,8 @@ MEMBER_RPCS = {
     "revoke_worker_token": {"authenticated", "service_role"},
     "rotate_webhook_secret": {"authenticated", "service_role"},
     "run_schedule": {"authenticated", "service_role"},
+    "run_step_payload": {"authenticated", "service_role"},
+    "run_tree": {"authenticated", "service_role"},
     "send_test_webhook": {"authenticated", "service_role"},
     "set_current_deliverable_version": {"authenticated", "service_role"},
     "set_git_credential": {"authenticated", "service_role"},
@@ -133,11 +136,13 @@ MEMBER_RPCS = {
     "start_workflow": {"authenticated", "service_role"},
     "skip_project_step": {"authenticated", "service_role"},
     "start_project": {"authenticated", "service_role"},
+    "task_trace": {"authenticated", "service_role"},
     "unpublish_agent": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
     for name in (
+        "add_run_steps",
         "add_task_events",
         "apply_git_files",
         "begin_remote_task",
@@ -167,11 +172,13 @@ WORKER_RPCS = {
         "write_plan",
         "read_webhook_delivery",
         "read_workflow_execution",
+        "read_workflow_data",
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",
         "set_max_share",
         "stop_worker",
+        "write_workflow_data",
     )
 }
 ENDPOINT_RPCS = {"report_task_status": {"anon"}, "receive_git_push": {"anon"}}
@@ -389,8 +396,9 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
     invokers |= {"enqueue_tasks", "start_workflow"}
     # Their bodies are one function, steer_execution.
     invokers |= {f"{action}_execution" for action in ("pause", "resume", "cancel", "retry")}
-    invokers |= {"enqueue_tasks", "start_project", "pause_project", "resume_project", "cancel_project"}
+    invokers |= {"start_project", "pause_project", "resume_project", "cancel_project"}
     invokers |= {"plan_project", "refine_project", "approve_plan", "project_diagram", "project_overview"}
+    invokers |= {"run_tree", "task_trace", "run_step_payload", "latest_workflow_data"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership", "steer_project"}
     helpers = {
