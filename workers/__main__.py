@@ -193,10 +193,14 @@ def _token(settings: Settings, redactor: Redactor) -> WorkerToken | None:
     if set(settings.organizations or ()) - {token.organization}:
         raise SettingsError(f"{token.variable} is for {token.organization} only: leave --organization out.")
     return token
+
+
 def _tracing(stack: AsyncExitStack, settings: Settings) -> Tracing:
     """Return what is traced; what sends spans is closed with `stack`.
 
+    Raises:
         SettingsError: spans are to be sent, and the packages for it are not installed.
+    """
     if settings.otlp is None:
         return Tracing(store=settings.trace)
     try:

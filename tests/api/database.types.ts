@@ -2105,13 +2105,19 @@ export type Database = {
       run_steps: {
         Row: {
           completed_at: string | null;
+          cost: number | null;
           created_at: string;
           error_message: string | null;
           id: string;
           input: Json | null;
+          input_payload: string | null;
+          input_tokens: number | null;
+          is_cut: boolean | null;
           metadata: NonNullable<Json>;
           name: string | null;
           output: Json | null;
+          output_payload: string | null;
+          output_tokens: number | null;
           run_id: string;
           sequence_number: number;
           started_at: string;
@@ -2122,13 +2128,19 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           completed_at?: string | null;
+          cost?: number | null;
           created_at?: string;
           error_message?: string | null;
           id?: string;
           input?: Json | null;
+          input_payload?: string | null;
+          input_tokens?: number | null;
+          is_cut?: never;
           metadata?: NonNullable<Json>;
           name?: string | null;
           output?: Json | null;
+          output_payload?: string | null;
+          output_tokens?: number | null;
           run_id: string;
           sequence_number: number;
           started_at?: string;
@@ -2138,13 +2150,19 @@ export type Database = {
         };
         Update: {
           completed_at?: string | null;
+          cost?: number | null;
           created_at?: string;
           error_message?: string | null;
           id?: string;
           input?: Json | null;
+          input_payload?: string | null;
+          input_tokens?: number | null;
+          is_cut?: never;
           metadata?: NonNullable<Json>;
           name?: string | null;
           output?: Json | null;
+          output_payload?: string | null;
+          output_tokens?: number | null;
           run_id?: string;
           sequence_number?: number;
           started_at?: string;
@@ -2739,6 +2757,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -2784,6 +2803,7 @@ export type Database = {
           started_at?: string | null;
           status?: string;
           timeout_seconds?: number;
+          trace_context?: string | null;
           updated_at?: string;
           user_id?: string;
           worker_id?: string | null;
@@ -2828,6 +2848,7 @@ export type Database = {
           started_at?: string | null;
           status?: string;
           timeout_seconds?: number;
+          trace_context?: string | null;
           updated_at?: string;
           user_id?: string;
           worker_id?: string | null;
@@ -3377,6 +3398,7 @@ export type Database = {
           id: string;
           key: string;
           run_id: string;
+          scope_id: string;
           step_id: string | null;
           tags: string[];
           value: NonNullable<Json>;
@@ -3389,6 +3411,7 @@ export type Database = {
           id?: string;
           key: string;
           run_id: string;
+          scope_id: string;
           step_id?: string | null;
           tags?: string[];
           value: NonNullable<Json>;
@@ -3400,6 +3423,7 @@ export type Database = {
           id?: string;
           key?: string;
           run_id?: string;
+          scope_id?: string;
           step_id?: string | null;
           tags?: string[];
           value?: NonNullable<Json>;
@@ -4234,6 +4258,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      add_run_steps: { Args: { items: Json; worker_id: string }; Returns: Json };
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
       agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
@@ -4402,6 +4427,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4555,6 +4581,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4596,6 +4623,27 @@ export type Database = {
           task_id: string;
         };
         Returns: undefined;
+      };
+      latest_workflow_data: {
+        Args: { execution_id?: string; project_id?: string; run_id?: string; tag?: string };
+        Returns: {
+          created_at: string;
+          created_by_agent: string | null;
+          data_type: string | null;
+          id: string;
+          key: string;
+          run_id: string;
+          scope_id: string;
+          step_id: string | null;
+          tags: string[];
+          value: NonNullable<Json>;
+        }[];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_data";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
       };
       leave_organization: {
         Args: { organization_slug: string };
@@ -4744,6 +4792,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4941,6 +4990,10 @@ export type Database = {
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       read_step_input: { Args: { lease_token: string; task_id: string }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
+      read_workflow_data: {
+        Args: { attempt: number; key: string; lease_token: string; task_id: string };
+        Returns: Json;
+      };
       read_workflow_execution: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       receive_git_push: { Args: { "": Json }; Returns: Json };
       redrive_tasks: {
@@ -5332,6 +5385,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -5406,6 +5460,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -5417,6 +5472,8 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      run_step_payload: { Args: { step_id: string }; Returns: Json };
+      run_tree: { Args: { after_sequence?: number; max_steps?: number; run_id: string }; Returns: Json };
       scoped_add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       scoped_agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
       scoped_begin_remote_task: {
@@ -5731,6 +5788,7 @@ export type Database = {
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
       sync_repository: { Args: { force?: boolean; repository_id: string }; Returns: Json };
+      task_trace: { Args: { max_steps?: number; task_id: string }; Returns: Json };
       unpublish_agent: {
         Args: { agent_slug: string; marketplace_name?: string };
         Returns: {
@@ -5768,6 +5826,18 @@ export type Database = {
       };
       write_plan: {
         Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
+        Returns: Json;
+      };
+      write_workflow_data: {
+        Args: {
+          attempt: number;
+          data_type?: string;
+          key: string;
+          lease_token: string;
+          tags?: string[];
+          task_id: string;
+          value: Json;
+        };
         Returns: Json;
       };
     };
