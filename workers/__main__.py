@@ -23,7 +23,7 @@ from workers.metrics import Metrics
 from workers.metrics_server import serve_metrics
 from workers.ports import ExchangeOptions
 from workers.redaction import Redactor
-from workers.scoped import OwnSecrets, WorkerToken
+from workers.scoped import OwnSecrets, token_of
 from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
 from workers.trace import Tracing
@@ -140,7 +140,7 @@ def _serve_a2a(arguments: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor) -> None:
-    token = _token(settings, redactor)
+    token = token_of(settings, redactor)
     async with AsyncExitStack() as stack:
         backend = functools.partial(
             connect,
@@ -179,20 +179,6 @@ async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor
         with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):
             await worker.run()
         log.info("stopped")
-
-
-def _token(settings: Settings, redactor: Redactor) -> WorkerToken | None:
-    """Return the token of an organization's own worker; None for a worker with a server's key.
-
-    Raises:
-        SettingsError: it is no token of a worker, or --organization names another organization.
-    """
-    if settings.worker_token is None and settings.worker_token_file is None:
-        return None
-    token = WorkerToken(settings.worker_token, file=settings.worker_token_file, remember=redactor.remember)
-    if set(settings.organizations or ()) - {token.organization}:
-        raise SettingsError(f"{token.variable} is for {token.organization} only: leave --organization out.")
-    return token
 
 
 def _tracing(stack: AsyncExitStack, settings: Settings) -> Tracing:

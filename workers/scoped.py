@@ -16,6 +16,8 @@ from typing import Any
 
 from workers import backend
 from workers.errors import SettingsError
+from workers.redaction import Redactor
+from workers.settings import Settings
 
 TOKEN, TOKEN_FILE = "WORKER_TOKEN", "WORKER_TOKEN_FILE"
 
@@ -122,3 +124,17 @@ class OwnSecrets:
         if function != "read_organization_secrets":
             raise ValueError(f"{function} does not read secrets")
         return [{"name": name, "value": self.values[name]} for name in arguments["names"] if name in self.values]
+
+
+def token_of(settings: Settings, redactor: Redactor) -> WorkerToken | None:
+    """Return the token of an organization's own worker; None for a worker with a server's key.
+
+    Raises:
+        SettingsError: it is no token of a worker, or --organization names another organization.
+    """
+    if settings.worker_token is None and settings.worker_token_file is None:
+        return None
+    token = WorkerToken(settings.worker_token, file=settings.worker_token_file, remember=redactor.remember)
+    if set(settings.organizations or ()) - {token.organization}:
+        raise SettingsError(f"{token.variable} is for {token.organization} only: leave --organization out.")
+    return token
