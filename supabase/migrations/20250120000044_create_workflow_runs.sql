@@ -39,9 +39,15 @@ comment on table private.execution_lines is
 revoke all on private.executions_to_settle, private.execution_lines from anon, authenticated, service_role;
 grant select, insert, update, delete on private.executions_to_settle, private.execution_lines to service_role;
 
-create policy "Whoever reads an execution reads its questions" on public.input_requests
-for select to authenticated
-using (execution_id is not null and exists (select from public.workflow_executions e where e.id = execution_id));
+-- As in migration 21, and whoever reads an execution reads its questions.
+alter policy "Whoever reads the task or has the role reads the question" on public.input_requests
+using (
+  exists (select from public.tasks t where t.id = task_id)
+  or (task_id is null and organization_slug = any (array(select private.my_organizations('viewer'))) and private.is_my_project_step(project_step_id))
+  or (execution_id is not null and exists (select from public.workflow_executions e where e.id = execution_id))
+  or (required_role = 'developer' and organization_slug = any (array(select private.my_organizations('developer'))))
+  or organization_slug = any (array(select private.my_organizations('admin')))
+);
 
 -- What an execution became ---------------------------------------------------------------------------------------------
 
