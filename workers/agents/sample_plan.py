@@ -10,6 +10,7 @@ from workers.agents.draft import Draft
 from workers.agents.plan_format import Plan, PlanBrief
 
 _MOST_PARTS = 3
+_BETWEEN = re.compile(r"\s*(?:,|;|\band\b|&)\s*")
 _DELIVERABLE = {"deliverable": "text"}
 _FREE = re.compile(r"[^A-Za-z0-9]+")
 
@@ -33,7 +34,8 @@ def sample_plan(brief: PlanBrief, draft: Draft) -> Plan:
 def _steps(brief: PlanBrief, draft: Draft, slugs: Sequence[str]) -> list[dict[str, Any]]:
     if brief.max_steps < 3:
         return [_agent("write", "Write it", slugs[0], brief.request) | _DELIVERABLE]
-    terms = list(draft.keywords)[: min(_MOST_PARTS, brief.max_steps - 3)]
+    subjects = [piece for keyword in draft.keywords for piece in _BETWEEN.split(keyword) if piece]
+    terms = list(dict.fromkeys(subjects))[: min(_MOST_PARTS, brief.max_steps - 3)]
     topic = draft.keywords[0]
     research = _agent("research", f"Find out about {topic}", slugs[0], f"Collect what is needed for: {brief.request}")
     parts = [
