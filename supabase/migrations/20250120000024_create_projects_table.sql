@@ -375,7 +375,8 @@ begin
       -- An admin reads the conversations of others, but does not speak in them.
       or private.is_client() and v_conversation.user_id <> new.user_id and v_conversation.id not in (select private.my_shared_conversations()) then
       raise exception using errcode = 'PT404', message = 'conversation_not_found',
-        detail = format('You have no conversation %s in this organization.', new.conversation_id), hint = 'A project belongs to a conversation: create one first.';
+        detail = case when new.conversation_id is null then 'No conversation_id was given.' else format('You have no conversation %s in this organization.', new.conversation_id) end,
+        hint = 'A project belongs to a conversation: insert {"organization_slug", "agent_slug"} into agent_conversations, and send its id as conversation_id.';
     end if;
     new.organization_slug := private.my_organization_or_default(v_conversation.organization_slug);
     if new.parent_project_id is not null then

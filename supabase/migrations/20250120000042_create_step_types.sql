@@ -512,7 +512,10 @@ begin
   if jsonb_typeof(v_list) is distinct from 'array' or jsonb_array_length(v_list) > 1000 then
     perform private.fail_step(step.id, case when jsonb_typeof(v_list) = 'array' then 'map_too_long' else 'map_not_a_list' end, case
       when jsonb_typeof(v_list) = 'array' then format('The list that the step goes over has %s elements; at most 1000 are allowed.', jsonb_array_length(v_list))
-      else format('What the step goes over is %s and no list.', coalesce(jsonb_typeof(v_list), 'missing or over 4000000 bytes'))
+      else format(
+        'What the step goes over is %s and no list. An agent answers in JSON when its io_schema.output asks for it; name the list in it: {{ steps.ID.result.KEY }}.',
+        coalesce(jsonb_typeof(v_list), 'missing or over 4000000 bytes')
+      )
     end);
     return;
   end if;

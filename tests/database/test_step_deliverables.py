@@ -23,9 +23,7 @@ def deliverables(project: Project) -> list[Row]:
 
 
 def test_a_step_ends_as_a_deliverable_that_the_overview_shows(tenant: Tenant, worker: Worker) -> None:
-    project = started(
-        tenant, [agent_step(tenant, "draft"), agent_step(tenant, "write", "draft", deliverable="report")]
-    )
+    project = started(tenant, [agent_step(tenant, "draft"), agent_step(tenant, "write", "draft", deliverable="report")])
     draft = claim_all(worker, tenant)["draft"]
     assert (draft["task"]["method"], draft["task"]["deliverable_type"]) == ("converse", "text")
     worker.complete(draft)

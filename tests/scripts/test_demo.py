@@ -25,7 +25,9 @@ def demo(stack: Stack, tmp_path: Path) -> Iterator[ModuleType]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    worker = WorkerProcess(stack, tmp_path, ["--organization", "demo-org"], {"LLM_OFFLINE": "1"})
+    worker = WorkerProcess(
+        stack, tmp_path, ["--organization", "demo-org"], {"LLM_OFFLINE": "1", "LLM_OFFLINE_DELAY": "0.1"}
+    )
     try:
         wait_for(lambda: worker.lines(event="started") or not worker.alive, 60, "the worker starts")
         yield module

@@ -258,7 +258,11 @@ def test_the_offline_model_refines_by_one_step() -> None:
 def test_the_offline_plan_has_parts_side_by_side_and_ends_as_a_deliverable() -> None:
     steps = {step["id"]: step for step in sample(brief(request="A guide to tides, moons and boats"))["steps"]}
     parts = [steps[f"part-{number}"] for number in (1, 2, 3)]
-    assert [part["name"] for part in parts] == ["Write about A guide to tides", "Write about moons", "Write about boats"]
+    assert [part["name"] for part in parts] == [
+        "Write about A guide to tides",
+        "Write about moons",
+        "Write about boats",
+    ]
     assert [part["dependencies"] for part in parts] == [["research"]] * 3
     assert {name: step["deliverable"] for name, step in steps.items() if "deliverable" in step} == {"write": "text"}
     for most in (1, 2, 3):
