@@ -47,8 +47,12 @@ def test_a_drawn_workflow_has_its_start_its_end_and_its_conditions(tenant: Tenan
 def test_a_langgraph_program_is_drawn_with_ends_that_are_no_nodes(tenant: Tenant) -> None:
     data = {
         "nodes": ["plan", {"id": "act", "name": "Act"}],
-        "edges": [["__start__", "plan"], {"from": "plan", "to": "act"}]
-        + [{"source": "act", "target": "plan", "conditional": True}, {"source": "act", "target": "__end__"}],
+        "edges": [
+            ["__start__", "plan"],
+            {"from": "plan", "to": "act"},
+            {"source": "act", "target": "plan", "conditional": True},
+            {"source": "act", "target": "__end__"},
+        ],
         "startNode": "plan",
     }
     assert draw(tenant, add_code(tenant.owner, tenant, workflow_data=data, framework="langgraph")) == [
