@@ -241,12 +241,12 @@ as $$
     )
     else coalesce((
       select jsonb_object_agg(
-        k.key, case when k.key in ('prompt', 'params', 'over') and start_id is not null then private.with_input(k.value::text, start_id)::jsonb else k.value end
+        k.key, case when k.key in ('prompt', 'params', 'over', 'shows') and start_id is not null then private.with_input(k.value::text, start_id)::jsonb else k.value end
       )
       from jsonb_each(settings) k
       where k.value <> 'null' and k.key in (
-        'name', 'agent', 'prompt', 'params', 'on_failure', 'required_role', 'schema', 'expires_in_seconds', 'on_expiry', 'over', 'transform', 'plan',
-        'timeout_seconds', 'max_attempts'
+        'name', 'agent', 'prompt', 'params', 'on_failure', 'required_role', 'schema', 'shows', 'expires_in_seconds', 'on_expiry', 'over', 'transform', 'plan',
+        'timeout_seconds', 'max_attempts', 'deliverable'
       )
     ), '{}')
     || jsonb_strip_nulls(jsonb_build_object('id', settings -> 'id', 'type', node_type, 'name', coalesce(settings -> 'name', settings -> 'label')))
