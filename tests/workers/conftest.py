@@ -97,7 +97,7 @@ class Crew:
         self._stack = stack
         self._folder = folder
         prefix = f"crew-{secrets.token_hex(4)}"
-        self._names = [f"{prefix}-{number}" for number in range(50)]
+        self._names = [f"{prefix}-{number}" for number in range(200)]
         self._next_name = iter(self._names)
         self.workers: list[WorkerProcess] = []
 
