@@ -1,4 +1,4 @@
-"""The command `python -m workers`: reads the settings, builds a worker, runs it; or works on secrets."""
+"""The command `python -m workers`: reads the settings, builds a worker, runs it; or works on secrets and tokens."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from workers import secret_commands
+from workers import secret_commands, token_command
 from workers.assembly import assemble
 from workers.backend import connect
 from workers.errors import BackendError, SettingsError
@@ -22,14 +23,18 @@ from workers.metrics import Metrics
 from workers.metrics_server import serve_metrics
 from workers.ports import ExchangeOptions
 from workers.redaction import Redactor
+from workers.scoped import OwnSecrets, token_of
 from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
+from workers.trace import Tracing
 from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
 
 _EPILOG = """\
 settings come from the environment and from .env; what is given here wins:
   SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY (or SUPABASE_SECRET_KEY)   the database, required
+  WORKER_TOKEN or WORKER_TOKEN_FILE, with SUPABASE_ANON_KEY           instead of that key: an organization's own worker
+  ORGANIZATION_SECRET_NAME                                           what ${NAME} stands for in that worker's agents
   SUPABASE_ANON_KEY (or SUPABASE_PUBLISHABLE_KEY), SUPABASE_PUBLIC_URL what endpoints report to (status_webhook)
   WORKER_ID, WORKER_CONCURRENCY, LEASE_SECONDS, POLL_INTERVAL        as the options
   DATABASE_URL                                                       to hear of new tasks at once (LISTEN)
@@ -40,6 +45,8 @@ settings come from the environment and from .env; what is given here wins:
   LLM_OFFLINE=1, LLM_OFFLINE_DELAY (1.2)                             as --offline; seconds for one draft
   ORCHESTRATOR_ALLOW_PRIVATE_HOSTS=1                                 agents may call http:// and private addresses
   METRICS_PORT, METRICS_HOST (127.0.0.1)                             serves /healthz and Prometheus /metrics
+  WORKER_TRACE (on)                                                  off: the steps of runs are not kept
+  OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, OTEL_SERVICE_NAME           sends spans of runs and steps (extra otel)
   LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
 
 SIGTERM or Ctrl-C drains: nothing new is claimed, running tasks get DRAIN_SECONDS, the rest is given back
@@ -61,10 +68,18 @@ settings come from the environment and from .env; what is given here wins:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 failed, 2 wrong use or settings."""
     arguments = _parse(argv)
-    if arguments.command == "secrets":
-        return _secrets(arguments.action)
-    if arguments.command == "a2a":
-        return _serve_a2a(arguments)
+    match arguments.command:
+        case "secrets":
+            return _command(secret_commands.run(arguments.action, read_environment()))
+        case "token":
+            return _command(token_command.run(arguments, read_environment()))
+        case "a2a":
+            return _serve_a2a(arguments)
+        case _:
+            return _work(arguments)
+
+
+def _work(arguments: argparse.Namespace) -> int:
     try:
         settings = load_settings(
             read_environment(),
@@ -93,9 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _secrets(action: str) -> int:
+def _command(work: Coroutine[Any, Any, int | None]) -> int:
     try:
-        return asyncio.run(secret_commands.run(action, read_environment()))
+        return asyncio.run(work) or 0
     except (SettingsError, BackendError) as error:
         print(f"orchestrator-worker: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
@@ -125,6 +140,7 @@ def _serve_a2a(arguments: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor) -> None:
+    token = token_of(settings, redactor)
     async with AsyncExitStack() as stack:
         backend = functools.partial(
             connect,
@@ -132,15 +148,20 @@ async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor
             settings.supabase_key,
             key_variable=settings.supabase_key_variable,
             timeout_seconds=settings.request_timeout,
+            token=token,
         )
         # The exchange has a connection of its own, on its own loop.
         database = await stack.enter_async_context(backend())
-        secrets = Secrets(database, key=settings.secrets_key, redactor=redactor)
+        source = database if token is None else OwnSecrets(settings.own_secrets)
+        secrets = Secrets(source, key=settings.secrets_key, redactor=redactor)
         handlers = await assemble(stack, settings, secrets, database)
         methods = _methods(settings, handlers)
         metrics = _metrics(settings)
         observed = metrics.observing(backend) if metrics else backend
-        worker = Worker(_options(settings, methods), handlers, observed, log, metrics, redactor=redactor)
+        tracing = _tracing(stack, settings)
+        worker = Worker(
+            _options(settings, methods), handlers, observed, log, metrics, redactor=redactor, tracing=tracing
+        )
         if metrics is not None and settings.metrics_port is not None:
             metrics.watch(worker)
             address = stack.enter_context(serve_metrics(metrics, settings.metrics_host, settings.metrics_port))
@@ -152,11 +173,32 @@ async def _run(settings: Settings, log: FilteringBoundLogger, redactor: Redactor
             concurrency=settings.concurrency,
             once=settings.once,
             offline=settings.offline,
+            **({} if token is None else {"organization": token.organization}),
         )
         url = None if settings.once else settings.database_url
         with drain_on_signals(worker), wake_up(url, worker.exchange.poll_now, log):
             await worker.run()
         log.info("stopped")
+
+
+def _tracing(stack: AsyncExitStack, settings: Settings) -> Tracing:
+    """Return what is traced; what sends spans is closed with `stack`.
+
+    Raises:
+        SettingsError: spans are to be sent, and the packages for it are not installed.
+    """
+    if settings.otlp is None:
+        return Tracing(store=settings.trace)
+    try:
+        # Here, because a worker that sends nothing needs no SDK.
+        from workers.otel import Collector  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(
+            f"An OTLP endpoint is set, but {error.name} is not installed: pip install 'orchestrator-ai[otel]'."
+        ) from None
+    collector = Collector(settings.otlp, settings.worker_id)
+    stack.callback(collector.close)
+    return Tracing(store=settings.trace, watcher=collector)
 
 
 def _metrics(settings: Settings) -> Metrics | None:
@@ -211,6 +253,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--poll-interval", type=_seconds, metavar="S", help="longest wait between looks for work (2)")
     run.add_argument("--worker-id", metavar="ID", help="this worker's name (host, process and a random part)")
     secret_commands.add_parsers(commands)
+    token_command.add_parser(commands)
     a2a = commands.add_parser(
         "a2a",
         help="serve the organizations' agents to A2A clients",

@@ -24,7 +24,7 @@ from workers.packing import PackedItem
 from workers.ports import Agents
 from workers.reports import Batch, ReportQueue
 
-_PLAIN = frozenset({"heartbeats", "events"})
+_PLAIN = frozenset({"heartbeats", "steps", "events"})
 
 
 class Answers:

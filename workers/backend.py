@@ -45,6 +45,17 @@ class ExchangeRequest:
     organizations: Sequence[str] | None = None
 
 
+class Token(Protocol):
+    """The token of an organization's own worker, sent in place of the key; see `workers.scoped`."""
+
+    @property
+    def renewable(self) -> bool:
+        """Whether another one may come while the worker runs."""
+
+    def current(self) -> str:
+        """Return the token in force."""
+
+
 class Backend(Protocol):
     """What a worker needs of the database. Every method raises only `BackendError`."""
 
@@ -68,25 +79,29 @@ class Backend(Protocol):
 
 
 @asynccontextmanager
-async def connect(url: str, key: str, *, key_variable: str, timeout_seconds: float) -> AsyncIterator[Backend]:
+async def connect(
+    url: str, key: str, *, key_variable: str, timeout_seconds: float, token: Token | None = None
+) -> AsyncIterator[Backend]:
     """Yield a backend on one HTTP connection pool that is reused for every call and closed at the end.
 
-    `key_variable` names the setting that holds `key`, for the message when the key is not accepted.
+    With a `token` the `key` is the anonymous one, and every function is the one for organizations' own workers.
+    `key_variable` names the setting that holds the key or token, for the message when it is not accepted.
     """
     limits = httpx.Limits(max_connections=8, max_keepalive_connections=8)
     timeout = httpx.Timeout(timeout_seconds, connect=min(5.0, timeout_seconds))
     async with httpx.AsyncClient(http2=True, limits=limits, timeout=timeout) as http:
         options = AsyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
         client = await supabase.acreate_client(url, key, options)
-        yield _SupabaseBackend(client, key_variable)
+        yield _SupabaseBackend(client, key_variable, token)
 
 
 class _SupabaseBackend:
     """The backend over PostgREST."""
 
-    def __init__(self, client: supabase.AsyncClient, key_variable: str) -> None:
+    def __init__(self, client: supabase.AsyncClient, key_variable: str, token: Token | None) -> None:
         self._client = client
         self._key_variable = key_variable
+        self._token = token
         self._headers = httpx.Headers({**client.postgrest.headers, "Content-Type": "application/json"})
 
     async def register_worker(self, worker_id: str, info: Mapping[str, Any]) -> None:
@@ -134,8 +149,13 @@ class _SupabaseBackend:
         request take most of the time: here each task is encoded once and decoded once.
         """
         rest = self._client.postgrest
+        headers = self._headers
+        if self._token is not None:
+            function = f"scoped_{function}"
+            headers = headers.copy()
+            headers["Authorization"] = f"Bearer {self._token.current()}"
         try:
-            answer = await rest.session.post(str(rest.base_url / "rpc" / function), content=body, headers=self._headers)
+            answer = await rest.session.post(str(rest.base_url / "rpc" / function), content=body, headers=headers)
         except httpx.HTTPError as error:
             raise BackendUnavailable(f"{function} got no answer: {type(error).__name__}") from error
         if not answer.is_success:
@@ -145,10 +165,7 @@ class _SupabaseBackend:
     def _translate(self, function: str, failure: _Failure) -> BackendError:
         summary = f"{function} answered {failure.status} {failure.code}"
         if failure.status in {401, 403}:
-            return BackendRefused(
-                f"{summary}: the database does not accept the key in {self._key_variable}. It must be this project's "
-                f"service key (service_role or sb_secret), not the anonymous one. {failure.token}"
-            )
+            return self._refused(summary, failure)
         if failure.code in _UNKNOWN_FUNCTION:
             return BackendOutdated(failure.code, f"{function} is missing: apply supabase/migrations to this database")
         # PostgREST says 400 without a code when Postgres goes down in the middle of a statement.
@@ -159,6 +176,19 @@ class _SupabaseBackend:
         if failure.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or failure.code.startswith("54"):
             return BackendTooLarge(failure.token or failure.code, f"{summary} {failure.detail}".strip())
         return BackendRejected(failure.token or failure.code, f"{summary} {failure.detail}".strip())
+
+    def _refused(self, summary: str, failure: _Failure) -> BackendError:
+        """Say what is to be done; where a new token may come, the request is sent again until it does."""
+        if self._token is None:
+            return BackendRefused(
+                f"{summary}: the database does not accept the key in {self._key_variable}. It must be this project's "
+                f"service key (service_role or sb_secret), not the anonymous one. {failure.token}"
+            )
+        problem = (failure.detail or failure.token).rstrip(".")
+        begin = f"{summary}: {problem}. The database does not accept the worker's token in {self._key_variable}"
+        if self._token.renewable and failure.status == HTTPStatus.UNAUTHORIZED:
+            return BackendUnavailable(f"{begin}: waiting for a new one in that file (python -m workers token).")
+        return BackendRefused(f"{begin}: start the worker again with a new one (python -m workers token).")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from workers.errors import AgentsNeeded, InputNeeded, PauseNeeded, TaskFailure
 from workers.ledger import UsageRow
 from workers.questions import Answer
 
-ReportKind = Literal["heartbeats", "events", "completed", "failed", "paused", "released"]
-OutcomeKind = Literal["heartbeat", "event", "completed", "failed", "paused", "released"]
+ReportKind = Literal["heartbeats", "steps", "events", "completed", "failed", "paused", "released"]
+OutcomeKind = Literal["heartbeat", "step", "event", "completed", "failed", "paused", "released"]
 OutcomeWord = Literal["ok", "lost", "cancelled", "invalid", "busy"]
 EventType = Literal["progress", "message", "partial", "tool", "log"]
 Format = Literal["markdown", "text", "json", "html"]
@@ -26,9 +26,10 @@ Json = Any
 # For an attempt without a limit of its own; the database's default is lower.
 DEFAULT_TIMEOUT_SECONDS = 3600.0
 
-REPORT_KINDS: tuple[ReportKind, ...] = ("heartbeats", "events", "completed", "failed", "paused", "released")
+REPORT_KINDS: tuple[ReportKind, ...] = ("heartbeats", "steps", "events", "completed", "failed", "paused", "released")
 KIND_OF_OUTCOME: Mapping[OutcomeKind, ReportKind] = {
     "heartbeat": "heartbeats",
+    "step": "steps",
     "event": "events",
     "completed": "completed",
     "failed": "failed",
@@ -50,6 +51,7 @@ class TaskRow:
     """The part of a row of `tasks` that its attempt needs.
 
     `timeout_seconds` bounds one attempt; `queue_seconds` is how long the task was due before this claim.
+    `trace_context` is a W3C traceparent; None when the task begins a trace of its own.
     """
 
     id: str
@@ -67,6 +69,7 @@ class TaskRow:
     agent_name: str | None = None
     metadata: Json = None
     queue_seconds: float | None = None
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 from workers.contract import ClaimedTask, Completion, EventType, ReportItem
 from workers.redaction import Veil
 from workers.reports import ReportQueue
+from workers.trace import Step, StepType, Trace, Tracing
 
 Handler = Callable[["Job"], Awaitable[Completion]]
 
@@ -28,6 +29,11 @@ class Job:
     claimed: ClaimedTask
     queue: ReportQueue
     veil: Veil = field(default_factory=Veil)
+    tracing: Tracing = field(default_factory=Tracing)
+    trace: Trace = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trace", Trace(self.claimed, self.queue, self.veil, self.tracing))
 
     def progress(self, percent: float, message: str | None = None) -> None:
         """Say how far the attempt is, 0 to 100."""
@@ -41,6 +47,10 @@ class Job:
     def event(self, event_type: EventType, message: str, data: Mapping[str, Any] | None = None) -> None:
         """Leave an entry in the task's trail."""
         self.queue.event(self.claimed.lease, event_type, self.veil.text(message), self.veil.json(data))
+
+    def step(self, type_: StepType, name: str, given: Any = None) -> Step:
+        """Record a step of the run, as a context manager; `given` is its input, any JSON value."""
+        return self.trace.step(type_, name, given)
 
     def finish(self, item: ReportItem | None) -> None:
         """Free the attempt's slot, after the end of what was streamed; `item` is its last word, if it has one."""

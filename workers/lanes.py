@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workers.contract import Lease, ReportItem
-from workers.packing import PackedItem, Packer, pack
+from workers.packing import PackedItem, Packer, pack, pack_steps, with_steps
 
 WRITES_PER_SECOND = 5
+STEPS_WAIT = 0.25  # Seconds: the steps of a short attempt travel with its last word.
+_MAX_STEP_BYTES = 500_000  # In one item; a single step may be larger.
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +33,7 @@ class Lane:
     progress_body: dict[str, Any] | None = None
     repeats: list[PackedItem] = field(default_factory=list)  # Sent before and not taken: goes first.
     events: list[PackedItem | list[str]] = field(default_factory=list)  # A list holds streamed text, to be joined.
+    steps: dict[int, bytes] = field(default_factory=dict)  # Encoded, by number: the newest word about each.
     final: PackedItem | None = None
     refusals: int = 0  # How often in a row something was not taken.
     ended: bool = False  # Whether its slot is free.
@@ -41,7 +44,7 @@ class Lane:
     @property
     def waiting(self) -> bool:
         """Whether rows wait to be written."""
-        return bool(self.repeats or self.events or self.progress_body is not None)
+        return bool(self.repeats or self.events or self.steps or self.progress_body is not None)
 
     def beats(self, now: float, grace: float) -> bool:
         """Whether the lease is to be kept: not when `grace` seconds have passed since the deadline."""
@@ -63,8 +66,17 @@ class Lane:
         if message is not None:
             self.progress_body["progress_message"] = message
 
+    def note_step(self, number: int, step: bytes, now: float) -> None:
+        """Keep what is to be said about a step, in place of what was not said yet."""
+        if not self.waiting:
+            self.next_write_at = max(self.next_write_at, now + STEPS_WAIT)
+        self.steps[number] = step
+
     def end_with(self, final: PackedItem, now: float) -> None:
-        """Keep the attempt's last word."""
+        """Keep the attempt's last word; steps that wait go with it, unless they are too many."""
+        if self.steps and sum(map(len, self.steps.values())) <= _MAX_STEP_BYTES:
+            final = with_steps(final, self.steps.values())
+            self.steps.clear()
         self.final = final
         self.final_at = now
 
@@ -74,20 +86,37 @@ class Lane:
         self.final = self.progress_body = None
         self.repeats.clear()
         self.events.clear()
+        self.steps.clear()
 
     def load(self, packer: Packer, now: float) -> bool:
         """Put what waits into `packer`, as far as there is room; return whether the last word is in it."""
         before = len(packer.items)
         del self.repeats[: packer.add_all(self.repeats)]
         if not self.repeats:
+            self._load_steps(packer)
+        if not (self.repeats or self.steps):
             self._load_events(packer)
-        if not (self.repeats or self.events):
+        if not (self.repeats or self.steps or self.events):
             self._load_progress(packer)
         rows = len(packer.items) - before
         self.next_write_at = now + rows / WRITES_PER_SECOND
         last = self.final is not None and not self.waiting and packer.add(self.final)
         self.flying = last or rows > 0
         return last
+
+    def _load_steps(self, packer: Packer) -> None:
+        while self.steps:
+            numbers: list[int] = []
+            size = 0
+            for number, step in self.steps.items():
+                size += len(step)
+                if numbers and size > _MAX_STEP_BYTES:
+                    break
+                numbers.append(number)
+            if not packer.add(pack_steps(self.lease, [self.steps[number] for number in numbers])):
+                return
+            for number in numbers:
+                del self.steps[number]
 
     def _load_events(self, packer: Packer) -> None:
         taken = 0

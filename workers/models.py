@@ -1337,13 +1337,19 @@ class PublicQueuePausesUpdate(TypedDict):
 
 class PublicRunSteps(BaseModel):
     completed_at: datetime.datetime | None
+    cost: float | None
     created_at: datetime.datetime
     error_message: str | None
     id: uuid.UUID
     input: JsonValue | None
+    input_payload: uuid.UUID | None
+    input_tokens: int | None
+    is_cut: bool | None
     metadata: JsonValue
     name: str | None
     output: JsonValue | None
+    output_payload: uuid.UUID | None
+    output_tokens: int | None
     run_id: uuid.UUID
     sequence_number: int
     started_at: datetime.datetime
@@ -1354,13 +1360,19 @@ class PublicRunSteps(BaseModel):
 
 class PublicRunStepsInsert(TypedDict):
     completed_at: NotRequired[datetime.datetime | None]
+    cost: NotRequired[float | None]
     created_at: NotRequired[datetime.datetime]
     error_message: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
     input: NotRequired[JsonValue | None]
+    input_payload: NotRequired[uuid.UUID | None]
+    input_tokens: NotRequired[int | None]
+    is_cut: NotRequired[bool | None]
     metadata: NotRequired[JsonValue]
     name: NotRequired[str | None]
     output: NotRequired[JsonValue | None]
+    output_payload: NotRequired[uuid.UUID | None]
+    output_tokens: NotRequired[int | None]
     run_id: uuid.UUID
     sequence_number: int
     started_at: NotRequired[datetime.datetime]
@@ -1371,13 +1383,19 @@ class PublicRunStepsInsert(TypedDict):
 
 class PublicRunStepsUpdate(TypedDict):
     completed_at: NotRequired[datetime.datetime | None]
+    cost: NotRequired[float | None]
     created_at: NotRequired[datetime.datetime]
     error_message: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
     input: NotRequired[JsonValue | None]
+    input_payload: NotRequired[uuid.UUID | None]
+    input_tokens: NotRequired[int | None]
+    is_cut: NotRequired[bool | None]
     metadata: NotRequired[JsonValue]
     name: NotRequired[str | None]
     output: NotRequired[JsonValue | None]
+    output_payload: NotRequired[uuid.UUID | None]
+    output_tokens: NotRequired[int | None]
     run_id: NotRequired[uuid.UUID]
     sequence_number: NotRequired[int]
     started_at: NotRequired[datetime.datetime]
@@ -1732,6 +1750,7 @@ class PublicTasks(BaseModel):
     started_at: datetime.datetime | None
     status: str
     timeout_seconds: int
+    trace_context: str | None
     updated_at: datetime.datetime
     user_id: uuid.UUID
     worker_id: str | None
@@ -1777,6 +1796,7 @@ class PublicTasksInsert(TypedDict):
     started_at: NotRequired[datetime.datetime | None]
     status: NotRequired[str]
     timeout_seconds: NotRequired[int]
+    trace_context: NotRequired[str | None]
     updated_at: NotRequired[datetime.datetime]
     user_id: NotRequired[uuid.UUID]
     worker_id: NotRequired[str | None]
@@ -1822,6 +1842,7 @@ class PublicTasksUpdate(TypedDict):
     started_at: NotRequired[datetime.datetime | None]
     status: NotRequired[str]
     timeout_seconds: NotRequired[int]
+    trace_context: NotRequired[str | None]
     updated_at: NotRequired[datetime.datetime]
     user_id: NotRequired[uuid.UUID]
     worker_id: NotRequired[str | None]
@@ -2031,6 +2052,42 @@ class PublicWebhooksUpdate(TypedDict):
     url: NotRequired[str]
 
 
+class PublicWorkerTokens(BaseModel):
+    created_at: datetime.datetime
+    expires_at: datetime.datetime
+    id: uuid.UUID
+    last_used_at: datetime.datetime | None
+    name: str
+    organization_slug: str
+    revoked_at: datetime.datetime | None
+    revoked_by: uuid.UUID | None
+    updated_at: datetime.datetime
+
+
+class PublicWorkerTokensInsert(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    expires_at: datetime.datetime
+    id: NotRequired[uuid.UUID]
+    last_used_at: NotRequired[datetime.datetime | None]
+    name: str
+    organization_slug: str
+    revoked_at: NotRequired[datetime.datetime | None]
+    revoked_by: NotRequired[uuid.UUID | None]
+    updated_at: NotRequired[datetime.datetime]
+
+
+class PublicWorkerTokensUpdate(TypedDict):
+    created_at: NotRequired[datetime.datetime]
+    expires_at: NotRequired[datetime.datetime]
+    id: NotRequired[uuid.UUID]
+    last_used_at: NotRequired[datetime.datetime | None]
+    name: NotRequired[str]
+    organization_slug: NotRequired[str]
+    revoked_at: NotRequired[datetime.datetime | None]
+    revoked_by: NotRequired[uuid.UUID | None]
+    updated_at: NotRequired[datetime.datetime]
+
+
 class PublicWorkers(BaseModel):
     concurrency: int | None
     created_at: datetime.datetime
@@ -2083,6 +2140,7 @@ class PublicWorkflowData(BaseModel):
     id: uuid.UUID
     key: str
     run_id: uuid.UUID
+    scope_id: uuid.UUID
     step_id: uuid.UUID | None
     tags: list[str]
     value: JsonValue
@@ -2095,6 +2153,7 @@ class PublicWorkflowDataInsert(TypedDict):
     id: NotRequired[uuid.UUID]
     key: str
     run_id: uuid.UUID
+    scope_id: uuid.UUID
     step_id: NotRequired[uuid.UUID | None]
     tags: NotRequired[list[str]]
     value: JsonValue
@@ -2107,6 +2166,7 @@ class PublicWorkflowDataUpdate(TypedDict):
     id: NotRequired[uuid.UUID]
     key: NotRequired[str]
     run_id: NotRequired[uuid.UUID]
+    scope_id: NotRequired[uuid.UUID]
     step_id: NotRequired[uuid.UUID | None]
     tags: NotRequired[list[str]]
     value: NotRequired[JsonValue]

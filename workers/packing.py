@@ -63,6 +63,16 @@ def build_report(items: Iterable[PackedItem], slots: Slots | None = None) -> byt
     return b"{%s}" % b",".join(parts)
 
 
+def pack_steps(lease: Lease, steps: Iterable[bytes]) -> PackedItem:
+    """Return the item that carries encoded steps of a run that goes on."""
+    return with_steps(pack(ReportItem("steps", lease)), steps)
+
+
+def with_steps(item: PackedItem, steps: Iterable[bytes]) -> PackedItem:
+    """Return an item that carries encoded steps too."""
+    return item._replace(text=b'%s,"steps":[%s]}' % (item.text[:-1], b",".join(steps)))
+
+
 class Packer:
     """Collects items up to a number and a size in bytes; the first item always fits."""
 

@@ -77,6 +77,15 @@ class ReportQueue:
         item = pack(ReportItem("events", lease, {key: value for key, value in said.items() if value is not None}))
         self._say(lease, lambda lane: lane.events.append(item))
 
+    def step(self, lease: Lease, number: int, step: bytes) -> None:
+        """Say how a step of a run is; nobody is woken for it, it goes with what is said next."""
+        with self._lock:
+            lane = self._lanes.get(lease)
+            if lane is None or lane.muted or lane.final is not None:
+                return
+            lane.note_step(number, step, self._clock())
+            self._lanes.place(lane)
+
     def finish(self, lease: Lease, item: ReportItem | None, veil: Veil | None = None) -> None:
         """Free the attempt's slot; `item` is its last word, None when there is nothing to say, `veil` hides secrets."""
         final = None if item is None else pack(item, veil)

@@ -24,6 +24,7 @@ from workers.job import Handler, Job
 from workers.ports import Observer, Unobserved
 from workers.redaction import Redactor, Veil
 from workers.reports import ReportQueue
+from workers.trace import Tracing, follow
 
 
 class Runner:
@@ -35,11 +36,13 @@ class Runner:
         log: FilteringBoundLogger,
         observer: Observer | None = None,
         redactor: Redactor | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._handlers = handlers
         self._log = log
         self._observer = observer or Unobserved()
         self._redactor = redactor or Redactor()
+        self._tracing = tracing or Tracing()
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
         self._stopped: dict[Lease, StopReason] = {}
@@ -69,7 +72,7 @@ class Runner:
             raise RuntimeError("attach() was not called")
         for claimed in tasks:
             lease = claimed.lease
-            job = Job(claimed, self._queue, Veil(self._redactor, claimed.task.organization_slug))
+            job = Job(claimed, self._queue, Veil(self._redactor, claimed.task.organization_slug), self._tracing)
             self._tasks[lease] = self._loop.create_task(self._run(job, lease))
 
     def _stop(self, lease: Lease, reason: StopReason) -> None:
@@ -86,7 +89,8 @@ class Runner:
             task.cancel("timeout")
 
     async def _run(self, job: Job, lease: Lease) -> None:
-        started = time.monotonic()
+        follow(job.trace)
+        began_at, started = time.time(), time.monotonic()
         item: ReportItem | None = None
         failure: TaskFailure | None = None
         try:
@@ -110,6 +114,8 @@ class Runner:
             if reason is not None:
                 item = ReportItem("released", lease) if reason == "released" else None
             job.finish(item)
+            if self._tracing.watcher is not None:
+                self._tracing.watcher.run_ended(job.claimed, began_at, failure.code if failure is not None else reason)
             seconds = time.monotonic() - started
             outcome = item.kind if item is not None else str(reason)
             self._observer.attempt_ended(job.claimed.task.method, outcome, seconds, job.claimed.task.queue_seconds)

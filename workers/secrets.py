@@ -1,7 +1,7 @@
 """An organization's secrets, as its agents use them: `${NAME}` in an endpoint, and its own provider keys.
 
 They come from the database when an attempt needs them and from nowhere else: never from this process's environment,
-which holds the operator's.
+which holds the operator's. An organization's own worker has them in `workers.scoped.OwnSecrets` instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from workers.backend import Backend
 from workers.errors import BackendError, TaskFailure
 from workers.keyring import VARIABLE, Keyring, split_keys
 from workers.redaction import Redactor
@@ -33,6 +32,13 @@ class SecretSource(Protocol):
         """Return JSON with each `${NAME}` in its strings replaced."""
 
 
+class SecretReader(Protocol):
+    """Who answers `read_organization_secrets`."""
+
+    async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        """Return [{name, value or ciphertext}]."""
+
+
 class Secrets:
     """Reads secrets of organizations, keeps them for some seconds, and hides them in texts; for one event loop.
 
@@ -41,7 +47,7 @@ class Secrets:
 
     def __init__(
         self,
-        database: Backend,
+        database: SecretReader,
         *,
         key: str | None = None,
         redactor: Redactor | None = None,

@@ -38,12 +38,24 @@ class ProviderSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtlpSettings:
+    """Where traces are sent by OTLP over HTTP, with the variables that OpenTelemetry gives a meaning."""
+
+    url: str
+    headers: str | None = field(default=None, repr=False)
+    service_name: str = "orchestrator-worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything a worker can be told; times are in seconds."""
 
     supabase_url: str
     supabase_key: str = field(repr=False)
     supabase_key_variable: str = "SUPABASE_SERVICE_ROLE_KEY"
+    worker_token: str | None = field(default=None, repr=False)
+    worker_token_file: Path | None = None
+    own_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     supabase_public_url: str | None = None
     supabase_anon_key: str | None = None
     secrets_key: str | None = field(default=None, repr=False)
@@ -66,6 +78,8 @@ class Settings:
     log_level: str = "INFO"
     providers: Mapping[Provider, ProviderSettings] = field(default_factory=dict)
     marketplace: Mapping[str, str] = field(default_factory=dict, repr=False)
+    trace: bool = True
+    otlp: OtlpSettings | None = None
 
 
 def read_environment(directory: Path | None = None) -> dict[str, str]:
@@ -85,13 +99,9 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         SettingsError: a variable is missing or unusable; the message names it.
     """
     reader = Reader(env)
-    key_variable = "SUPABASE_SERVICE_ROLE_KEY"
-    if reader.text(key_variable) is None and reader.text("SUPABASE_SECRET_KEY") is not None:
-        key_variable = "SUPABASE_SECRET_KEY"
     values: dict[str, object] = {
         "supabase_url": reader.url("SUPABASE_URL", required=True),
-        "supabase_key": reader.required(key_variable, "the service key of the Supabase project"),
-        "supabase_key_variable": key_variable,
+        **_access(reader, env),
         "supabase_public_url": reader.url("SUPABASE_PUBLIC_URL"),
         "supabase_anon_key": reader.text("SUPABASE_ANON_KEY") or reader.text("SUPABASE_PUBLISHABLE_KEY"),
         "secrets_key": reader.fernet_keys(SECRETS_KEY),
@@ -111,9 +121,44 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "log_level": reader.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
         "providers": _providers(reader),
         "marketplace": {name: text for name in env if name.startswith("MARKETPLACE_") and (text := reader.text(name))},
+        "trace": reader.flag("WORKER_TRACE", default=True),
+        "otlp": _otlp(reader),
     }
     values.update({name: value for name, value in overrides.items() if value is not None})
     return Settings(**values)  # type: ignore[arg-type]  # each value was checked above or by the command line
+
+
+def service_key(reader: Reader) -> tuple[str, str]:
+    """Return the variable that holds the service key, and the key.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    variable = "SUPABASE_SERVICE_ROLE_KEY"
+    if reader.text(variable) is None and reader.text("SUPABASE_SECRET_KEY") is not None:
+        variable = "SUPABASE_SECRET_KEY"
+    return variable, reader.required(variable, "the service key of the Supabase project")
+
+
+def _access(reader: Reader, env: Mapping[str, str]) -> dict[str, object]:
+    """Return what the worker shows the database: a server's key, or the token of an organization's own worker."""
+    token, file = reader.text("WORKER_TOKEN"), reader.text("WORKER_TOKEN_FILE")
+    if token is None and file is None:
+        variable, key = service_key(reader)
+        return {"supabase_key": key, "supabase_key_variable": variable}
+    chosen = "WORKER_TOKEN" if token is not None else "WORKER_TOKEN_FILE"
+    for other in ("SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_SECRET_KEY", "WORKER_TOKEN_FILE"):
+        if other != chosen and reader.text(other) is not None:
+            raise SettingsError(f"{chosen} and {other} are both set: take one of them out.")
+    anon_variable = "SUPABASE_ANON_KEY" if reader.text("SUPABASE_ANON_KEY") else "SUPABASE_PUBLISHABLE_KEY"
+    prefix = "ORGANIZATION_SECRET_"
+    return {
+        "supabase_key": reader.required(anon_variable, "the anonymous key of the Supabase project"),
+        "supabase_key_variable": chosen,
+        "worker_token": token,
+        "worker_token_file": Path(file) if file is not None else None,
+        "own_secrets": {name.removeprefix(prefix): text for name, text in env.items() if name.startswith(prefix)},
+    }
 
 
 def load_secrets_key(env: Mapping[str, str]) -> str:
@@ -152,6 +197,18 @@ def _providers(reader: Reader) -> dict[Provider, ProviderSettings]:
             api_key=reader.text("OLLAMA_API_KEY"),
         ),
     }
+
+
+def _otlp(reader: Reader) -> OtlpSettings | None:
+    base = reader.url("OTEL_EXPORTER_OTLP_ENDPOINT")
+    url = reader.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and f"{base.rstrip('/')}/v1/traces")
+    if url is None:
+        return None
+    return OtlpSettings(
+        url=url,
+        headers=reader.text("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or reader.text("OTEL_EXPORTER_OTLP_HEADERS"),
+        service_name=reader.text("OTEL_SERVICE_NAME") or "orchestrator-worker",
+    )
 
 
 def _default_worker_id() -> str:

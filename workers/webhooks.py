@@ -23,6 +23,7 @@ from workers.door import Door, DoorError
 from workers.errors import BackendError, TaskFailure
 from workers.job import Job
 from workers.snippet import read_snippet
+from workers.trace import Step, step
 
 _MAX_ANSWER_BYTES = 64_000
 _ASKS_TO_WAIT = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -87,10 +88,17 @@ class Webhooks:
             max_bytes=_MAX_ANSWER_BYTES,
             organization=claimed.task.organization_slug,
         )
+        with step("http_request", f"POST {httpx.URL(delivery.url).host}", delivery.body) as record:
+            return await self._post(door, delivery, headers, record)
+
+    async def _post(
+        self, door: httpx.AsyncClient, delivery: _Delivery, headers: Mapping[str, str], record: Step
+    ) -> Completion:
         async with (
             door as client,
             client.stream("POST", delivery.url, content=delivery.body.encode(), headers=headers) as response,
         ):
+            record.metadata = {"status": response.status_code}
             if response.is_success:  # The rest of its answer does not matter, and is not waited for.
                 return Completion(response="Delivered.", response_metadata={"status": response.status_code})
             raise _refused(response, await read_snippet(response))

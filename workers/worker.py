@@ -22,6 +22,7 @@ from workers.job import Handler
 from workers.ports import ExchangeOptions, Observer
 from workers.redaction import Redactor
 from workers.runner import Runner
+from workers.trace import Tracing
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -38,10 +39,11 @@ class Worker:
         observer: Observer | None = None,
         *,
         redactor: Redactor | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._connect = connect
         self._log = log
-        self._runner = Runner(handlers, log, observer, redactor)
+        self._runner = Runner(handlers, log, observer, redactor, tracing)
         self.exchange = Exchange(options, self._runner, _describe(options), log)
         self._runner.attach(self.exchange.queue)
 

@@ -24,7 +24,7 @@ as $$
   select coalesce(current_setting('role', true), 'none') in ('anon', 'authenticated');
 $$;
 comment on function private.is_client() is
-  'True for a request from a browser or app (roles anon and authenticated), also inside security definer functions; false for service_role, migrations and psql.';
+  'True for a request from a browser or app (roles anon and authenticated), also inside security definer functions; false for service_role, migrations, psql and organization_worker, which calls nothing but scoped_* functions.';
 revoke execute on function private.is_client() from public;
 grant execute on function private.is_client() to authenticated, service_role;
 

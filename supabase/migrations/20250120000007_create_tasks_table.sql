@@ -73,6 +73,7 @@ create table public.tasks (
   parent_task_id uuid references public.tasks (id) on delete set null,
   project_step_id uuid,
   execution_id uuid,
+  trace_context text,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint status_is_known check (status in ('pending', 'in_progress', 'paused', 'completed', 'failed', 'cancelled', 'timeout', 'rejected')),
@@ -94,7 +95,8 @@ create table public.tasks (
     check ((completed_at is not null) = (status in ('completed', 'failed', 'cancelled', 'timeout', 'rejected'))),
   constraint completed_means_whole check (status <> 'completed' or progress = 100),
   constraint failures_have_an_error_code check (status not in ('failed', 'timeout', 'rejected') or error_code is not null),
-  constraint error_code_is_snake_case check (error_code ~ '^[a-z][a-z0-9_]{0,62}$')
+  constraint error_code_is_snake_case check (error_code ~ '^[a-z][a-z0-9_]{0,62}$'),
+  constraint trace_context_is_a_traceparent check (trace_context ~ '^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$')
 ) with (fillfactor = 60);
 
 -- No index names a column that changes while a task runs, so that its updates stay within their page (HOT) and write to no index.
@@ -205,6 +207,20 @@ comment on function private.check_budget(text) is 'Raises PT429 budget_spent whi
 revoke execute on function private.check_budget(text) from public;
 grant execute on function private.check_budget(text) to authenticated, service_role;
 
+create function private.trace_context_below(parent_task_id uuid) returns text
+language sql stable security invoker set search_path = ''
+as $$
+  -- A run's span is named by the end of its id, a trace that nobody named by its first task: workers say the same.
+  select '00-' || coalesce(substr(t.trace_context, 4, 32), replace(t.id::text, '-', '')) || '-' || right(replace(coalesce(t.lease_token, t.id)::text, '-', ''), 16)
+    || '-' || coalesce(right(t.trace_context, 2), '01')
+  from public.tasks t
+  where t.id = trace_context_below.parent_task_id;
+$$;
+comment on function private.trace_context_below(uuid) is
+  'The W3C traceparent of a task below another: the same trace, below the span of the run that goes on there. Null when the caller does not see the task.';
+revoke execute on function private.trace_context_below(uuid) from public;
+grant execute on function private.trace_context_below(uuid) to authenticated, service_role;
+
 create function private.prepare_task() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$
@@ -266,6 +282,9 @@ begin
   ) then
     raise exception using errcode = 'PT404', message = 'parent_task_not_found',
       detail = format('You have no task %s in organization "%s".', new.parent_task_id, new.organization_slug), hint = 'Leave parent_task_id out, or correct it.';
+  end if;
+  if new.parent_task_id is not null and new.trace_context is null then
+    new.trace_context := private.trace_context_below(new.parent_task_id);
   end if;
   if new.deliverable_metadata ->> 'deliverable_id' is not null and not exists (
     select from public.deliverables d
@@ -443,6 +462,7 @@ create trigger set_updated_at before update on public.tasks
 for each row execute function public.set_updated_at();
 
 comment on table public.tasks is 'The durable queue: everything a worker does is a task. Insert one with method, agent_slug and prompt, then follow task_events.';
+comment on column public.tasks.trace_context is 'W3C traceparent of the trace that the task belongs to, given by the client or inherited from parent_task_id. Null: the task begins a trace of its own, whose id is the task''s.';
 comment on column public.tasks.method is 'Names the worker''s handler; one of task_methods, checked on insert (a foreign key would cost the hot table an index).';
 comment on column public.tasks.params is 'Structured input, checked with the prompt against the agent''s io_schema.input when the task runs.';
 comment on column public.tasks.response_metadata is 'Written on completion; deliverable {id, version_number} where one was written.';
@@ -469,7 +489,7 @@ revoke all on public.tasks from anon, authenticated, service_role;
 grant select on public.tasks to authenticated;
 grant insert (
   id, organization_slug, user_id, agent_conversation_id, agent_slug, agent_name, method, prompt, params, timeout_seconds, metadata,
-  deliverable_type, deliverable_metadata, priority, scheduled_at, max_attempts, backoff, idempotency_key, concurrency_key, concurrency_limit, parent_task_id
+  deliverable_type, deliverable_metadata, priority, scheduled_at, max_attempts, backoff, idempotency_key, concurrency_key, concurrency_limit, parent_task_id, trace_context
 ) on public.tasks to authenticated;
 grant update (metadata, evaluation) on public.tasks to authenticated;
 grant select, insert, update, delete on public.tasks to service_role;

@@ -108,6 +108,13 @@ begin
     update public.runs r
     set completed_at = v_now, error_code = v_end.error_code, error_message = v_end.error_message, status = v_end.status
     where r.id = any (v_end.run_ids) and r.status = 'running';
+    -- A worker ends its steps itself, but for an attempt that was taken from it.
+    if v_end.status <> 'completed' then
+      update public.run_steps s
+      set status = case when v_end.status in ('failed', 'timeout') then 'failed' else 'cancelled' end, completed_at = v_now,
+        error_message = coalesce(s.error_message, format('The run ended as %s before this step did.', v_end.status))
+      where s.run_id = any (v_end.run_ids) and s.status = 'running';
+    end if;
     if v_end.status = 'cancelled' then
       insert into private.cancellations (run_id, task_id, worker_id, created_at)
       select o.lease_token, o.id, o.worker_id, v_now from old_rows o where o.lease_token = any (v_end.run_ids)
@@ -117,7 +124,7 @@ begin
   return null;
 end;
 $$;
-comment on function private.close_runs() is 'After tasks leave in_progress, by whatever hand: their runs end with the state that says why.';
+comment on function private.close_runs() is 'After tasks leave in_progress, by whatever hand: their runs end with the state that says why, and with them the steps that still ran.';
 revoke execute on function private.close_runs() from public;
 
 create trigger close_runs after update on public.tasks

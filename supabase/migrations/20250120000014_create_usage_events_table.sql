@@ -6,7 +6,7 @@ create table public.usage_events (
   user_id uuid references public.users (id) on delete set null,
   task_id uuid references public.tasks (id) on delete set null,
   run_id uuid references public.runs (id) on delete set null,
-  agent_slug text references public.agents (slug) on delete set null,
+  agent_slug text,
   provider text not null,
   model text not null,
   input_tokens bigint not null default 0,
@@ -24,18 +24,17 @@ create table public.usage_events (
 create index usage_events_organization_time_idx on public.usage_events (organization_slug, created_at);
 -- A user's usage over time (policies, foreign key).
 create index usage_events_user_time_idx on public.usage_events (user_id, created_at);
--- Usage of a task, a run, an agent (foreign keys).
+-- Usage of a task, a run (foreign keys).
 create index usage_events_task_idx on public.usage_events (task_id);
 create index usage_events_run_idx on public.usage_events (run_id);
-create index usage_events_agent_idx on public.usage_events (agent_slug);
 
 create function private.keep_usage() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$
 begin
   -- Only a foreign key that loses its row (set null) passes.
-  if (new.id, new.organization_slug, new.provider, new.model, new.input_tokens, new.output_tokens, new.cached_tokens, new.cost, new.price_version, new.created_at)
-    is distinct from (old.id, old.organization_slug, old.provider, old.model, old.input_tokens, old.output_tokens, old.cached_tokens, old.cost, old.price_version, old.created_at)
+  if (new.id, new.organization_slug, new.agent_slug, new.provider, new.model, new.input_tokens, new.output_tokens, new.cached_tokens, new.cost, new.price_version, new.created_at)
+    is distinct from (old.id, old.organization_slug, old.agent_slug, old.provider, old.model, old.input_tokens, old.output_tokens, old.cached_tokens, old.cost, old.price_version, old.created_at)
   then
     raise exception using errcode = 'PT409', message = 'append_only',
       detail = 'Rows of usage_events are written once.', hint = 'Write a correcting row instead.';
@@ -50,6 +49,7 @@ create trigger keep_usage before update on public.usage_events
 for each row execute function private.keep_usage();
 
 comment on table public.usage_events is 'Append-only ledger: tokens and cost of each model used by a run.';
+comment on column public.usage_events.agent_slug is 'The run''s, without a foreign key: what an agent has cost is its own also when it is gone.';
 comment on column public.usage_events.cost is 'US dollars; null when the price is not known (the tokens are kept).';
 comment on column public.usage_events.cached_tokens is 'The part of input_tokens that was read from the provider''s cache.';
 comment on column public.usage_events.price_version is 'Which price list the cost was computed with.';
@@ -86,7 +86,7 @@ begin
     insert into public.usage_events (
       organization_slug, user_id, task_id, run_id, agent_slug, provider, model, input_tokens, output_tokens, cached_tokens, cost, price_version
     )
-    select r.organization_slug, r.created_by, r.task_id, r.id, (select a.slug from public.agents a where a.slug = r.agent_slug), u.provider, u.model,
+    select r.organization_slug, r.created_by, r.task_id, r.id, r.agent_slug, u.provider, u.model,
       coalesce(u.input_tokens, 0), coalesce(u.output_tokens, 0), coalesce(u.cached_tokens, 0), u.cost, u.price_version
     from jsonb_to_recordset(items) i (lease_token uuid, usage jsonb)
     join public.runs r on r.id = i.lease_token and r.id = any (v_run_ids)

@@ -1086,7 +1086,7 @@ begin
   started as (
     insert into public.runs (id, organization_slug, created_by, task_id, execution_id, agent_slug, agent_name, initial_prompt, attempt, worker_id, parent_run_id, call_stack)
     select c.lease_token, c.organization_slug, c.user_id, c.id, c.execution_id, c.agent_slug, c.agent_name, left(c.prompt, 2000), c.attempt,
-      lease_tasks.worker_id, (select w.parent_run_id from private.agent_calls w where w.child_task_id = c.id and c.parent_task_id is not null),
+      lease_tasks.worker_id, case when c.parent_task_id is not null then private.parent_run_of(c.id, c.parent_task_id) end,
       case when c.parent_task_id is null then '{}' else private.call_stack_of(c.id) end
     from claimed c
   )
@@ -1132,7 +1132,7 @@ begin
         'id', h.id, 'organization_slug', h.organization_slug, 'user_id', h.user_id, 'method', h.method, 'prompt', h.prompt, 'params', h.params,
         'deliverable_type', h.deliverable_type, 'deliverable_metadata', h.deliverable_metadata, 'timeout_seconds', h.timeout_seconds,
         'attempt', h.held_attempt, 'max_attempts', h.max_attempts, 'agent_conversation_id', h.agent_conversation_id, 'agent_slug', h.agent_slug,
-        'agent_name', h.agent_name, 'metadata', h.metadata, 'priority', h.priority, 'created_at', h.created_at,
+        'agent_name', h.agent_name, 'metadata', h.metadata, 'trace_context', h.trace_context, 'priority', h.priority, 'created_at', h.created_at,
         'queue_seconds', round(extract(epoch from h.started_at - greatest(h.created_at, h.scheduled_at)), 3)
       ),
       'agent', a.body, 'attempt', h.held_attempt, 'lease_token', h.held_token, 'lease_expires_at', h.held_until, 'run_id', h.held_token,

@@ -330,7 +330,7 @@ declare
   v_held jsonb;
 begin
   if cardinality(v_places) = jsonb_array_length(items)
-    and (kind in ('event', 'heartbeat') or cardinality(v_places) = (select count(distinct l.token) from unnest(private.ids_in(items, 'lease_token')) l (token))) then
+    and (kind in ('event', 'heartbeat', 'step') or cardinality(v_places) = (select count(distinct l.token) from unnest(private.ids_in(items, 'lease_token')) l (token))) then
     v_held := items;
   else
     -- Of several last words about an attempt the first counts.
@@ -340,10 +340,14 @@ begin
       from jsonb_array_elements(items) with ordinality e (item, place)
       where e.place = any (v_places)
     ) h
-    where h.turn = 1 or kind in ('event', 'heartbeat');
+    where h.turn = 1 or kind in ('event', 'heartbeat', 'step');
   end if;
   if v_held is not null then
+    if kind in ('completed', 'failed', 'paused', 'released') then
+      perform private.try_steps(v_held);
+    end if;
     case kind
+      when 'step' then perform private.take_steps(v_held);
       when 'heartbeat' then perform private.take_heartbeats(v_held, lease_seconds);
       when 'event' then perform private.take_events(v_held);
       when 'completed' then perform private.take_completions(v_held);
@@ -392,6 +396,10 @@ begin
       v_detail := concat_ws(': ', sqlerrm, case when sqlstate like 'PT%' or sqlstate = '22023' then nullif(v_detail, '') end);
   end;
   if jsonb_array_length(items) = 1 then
+    if kind <> 'step' and items -> 0 ? 'steps' then
+      -- Its steps tell what led here.
+      perform private.take_items(worker_id, 'step', items);
+    end if;
     return jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
       'task_id', items -> 0 ->> 'task_id', 'kind', kind, 'outcome', 'invalid', 'detail', v_detail
     )));
@@ -426,13 +434,23 @@ comment on function public.add_task_events(text, jsonb) is 'Appends events: item
 revoke execute on function public.add_task_events(text, jsonb) from public, anon, authenticated;
 grant execute on function public.add_task_events(text, jsonb) to service_role;
 
+create function public.add_run_steps(worker_id text, items jsonb) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.take_items(worker_id, 'step', items);
+$$;
+comment on function public.add_run_steps(text, jsonb) is
+  'Writes steps of runs: items [{task_id, attempt, lease_token, steps: [{sequence_number, type, name?, input?, output?, status?, error_message?, started_at?, completed_at?, input_tokens?, output_tokens?, cost?, metadata?}]}]. A step that was sent as running is sent again when it has ended. Returns outcomes.';
+revoke execute on function public.add_run_steps(text, jsonb) from public, anon, authenticated;
+grant execute on function public.add_run_steps(text, jsonb) to service_role;
+
 create function public.complete_tasks(worker_id text, items jsonb) returns jsonb
 language sql volatile security invoker set search_path = ''
 as $$
   select private.take_items(worker_id, 'completed', items);
 $$;
 comment on function public.complete_tasks(text, jsonb) is
-  'Completes tasks: items [{task_id, attempt, lease_token, response, response_metadata?, llm_metadata?, deliverable?, messages?, usage?}]. Returns outcomes; a repeated report answers ok and acts once.';
+  'Completes tasks: items [{task_id, attempt, lease_token, response, response_metadata?, llm_metadata?, deliverable?, messages?, usage?, steps?}]. Returns outcomes; a repeated report answers ok and acts once.';
 revoke execute on function public.complete_tasks(text, jsonb) from public, anon, authenticated;
 grant execute on function public.complete_tasks(text, jsonb) to service_role;
 

@@ -178,6 +178,10 @@ create function private.reap_tasks() returns boolean
 language plpgsql volatile security invoker set search_path = ''
 as $$
 begin
+  -- Not in the transaction of an organization's own worker, which decides how long it lasts.
+  if private.is_scoped_worker() then
+    return false;
+  end if;
   perform from private.maintenance m
   where m.name = 'reap_tasks' and m.last_run_at < private.clock() - interval '1 second'
   for update skip locked;
@@ -201,12 +205,13 @@ begin
   perform private.wake_forgotten_tasks();
   perform private.fold_costs();
   perform private.purge_webhook_deliveries();
+  perform private.purge_step_payloads();
   perform private.tend_marketplaces();
   return true;
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, executions of workflows, floors, budgets, old deliveries of webhooks, marketplaces, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, executions of workflows, floors, budgets, old deliveries of webhooks, payloads of steps, marketplaces, old answers. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 
@@ -240,11 +245,16 @@ declare
 begin
   if jsonb_typeof(report) is distinct from 'object' then
     raise exception using errcode = '22023', message = 'report_not_an_object',
-      detail = 'report must be an object with the lists heartbeats, events, completed, failed, paused, released.', hint = 'Send {} when there is nothing to say.';
+      detail = 'report must be an object with the lists heartbeats, steps, events, completed, failed, paused, released.', hint = 'Send {} when there is nothing to say.';
   end if;
-  -- Events go first, so that the last of a streamed text is in the trail before the end of the task.
+  -- Steps and events go first, so that the last of a streamed text is in the trail before the end of the task.
+  if report ? 'steps' then
+    v_outcomes := private.take_items(worker_id, 'step', report -> 'steps');
+  end if;
   if report ? 'events' then
-    v_outcomes := private.take_items(worker_id, 'event', report -> 'events');
+    v_outcomes := v_outcomes || private.take_items(worker_id, 'event', report -> 'events');
+  end if;
+  if v_outcomes <> '[]' then
     v_busy := array(select o.outcome ->> 'task_id' from jsonb_array_elements(v_outcomes) o (outcome) where o.outcome ->> 'outcome' = 'busy');
   end if;
   if report ? 'heartbeats' then
@@ -255,7 +265,7 @@ begin
     if v_busy = '{}' or jsonb_typeof(report -> v_kind) is distinct from 'array' then
       v_outcomes := v_outcomes || private.take_items(worker_id, v_kind, report -> v_kind);
     else
-      -- The end of a task waits for its events: after it they would be lost.
+      -- The end of a task waits for its steps and events: after it they would be lost.
       v_outcomes := v_outcomes || coalesce((
         select jsonb_agg(jsonb_build_object('task_id', i.item ->> 'task_id', 'kind', v_kind, 'outcome', 'busy'))
         from jsonb_array_elements(report -> v_kind) i (item) where i.item ->> 'task_id' = any (v_busy)
@@ -308,6 +318,27 @@ comment on function private.milliseconds_until_due() is 'How long until the next
 revoke execute on function private.milliseconds_until_due() from public;
 grant execute on function private.milliseconds_until_due() to service_role;
 
+create function private.milliseconds_until_due_in(organizations text[]) returns integer
+language sql stable security invoker set search_path = '' set enable_seqscan = off
+as $$
+  select coalesce((
+    select least(greatest(ceil(extract(epoch from l.scheduled_at - private.clock()) * 1000), 100), 300000)::integer
+    from public.organizations o
+    cross join lateral (
+      select d.method, d.scheduled_at from private.live_tasks d
+      where d.state = 'delayed' and d.organization_slug = o.slug
+      order by d.scheduled_at
+      limit 20
+    ) l
+    where o.slug = any (organizations) and o.is_active and not private.queue_is_paused(o.slug, l.method)
+    order by l.scheduled_at
+    limit 1
+  ), 300000);
+$$;
+comment on function private.milliseconds_until_due_in(text[]) is 'As private.milliseconds_until_due, for the tasks of these organizations.';
+revoke execute on function private.milliseconds_until_due_in(text[]) from public;
+grant execute on function private.milliseconds_until_due_in(text[]) to service_role;
+
 create function public.exchange_work(
   worker_id text, request_id uuid, report jsonb default '{}', max_tasks integer default 0, lease_seconds integer default 30,
   methods text[] default null, organizations text[] default null
@@ -358,12 +389,17 @@ begin
     'tasks', case when v_number = 0 then '[]'::json else private.describe_leases(v_leases) end,
     'outcomes', v_outcomes,
     'cancel', private.cancelled_tasks(worker_id),
-    'next_poll_ms', case when max_tasks > 0 and v_number = max_tasks then 0 when v_undecided then 100 else private.milliseconds_until_due() end,
+    'next_poll_ms', case
+      when max_tasks > 0 and v_number = max_tasks then 0
+      when v_undecided then 100
+      when organizations is null then private.milliseconds_until_due()
+      else private.milliseconds_until_due_in(organizations)
+    end,
     'schedules_due', v_reaped and private.schedules_are_due() -- one worker a second is told
   );
 end;
 $$;
 comment on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) is
-  'One tick of a worker: takes its report {heartbeats, events, completed, failed, paused, released, slots}, claims up to max_tasks, and answers {tasks, outcomes, cancel, next_poll_ms, schedules_due}. slots {free, held?, freed?, under_way?} tells what the worker holds of its slots for each organization, and what the report frees (set_max_share). The same request_id again gives the same answer and acts once.';
+  'One tick of a worker: takes its report {heartbeats, steps, events, completed, failed, paused, released, slots}, claims up to max_tasks, and answers {tasks, outcomes, cancel, next_poll_ms, schedules_due}. slots {free, held?, freed?, under_way?} tells what the worker holds of its slots for each organization, and what the report frees (set_max_share). The same request_id again gives the same answer and acts once.';
 revoke execute on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) from public, anon, authenticated;
 grant execute on function public.exchange_work(text, uuid, jsonb, integer, integer, text[], text[]) to service_role;

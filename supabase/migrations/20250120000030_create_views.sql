@@ -77,13 +77,13 @@ join (
   from public.runs r group by 1, 2, 4
   union all
   select u.organization_slug, date_trunc('month', u.created_at at time zone 'UTC') at time zone 'UTC', 'model',
-    concat_ws('/', u.agent_slug, u.provider, u.model), null, sum(u.cost), sum(u.input_tokens + u.output_tokens)
+    concat_ws('/', coalesce(u.agent_slug, '-'), u.provider, u.model), null, sum(u.cost), sum(u.input_tokens + u.output_tokens)
   from public.usage_events u group by 1, 2, 4
 ) m on m.organization_slug = o.slug
 where not private.is_client() or o.slug in (select private.my_organizations('admin'))
 group by o.slug, m.period_start;
 comment on view public.organization_usage is
-  'Runs, tokens and cost (US dollars) of an organization by calendar month (UTC), for its admins. Computed from runs and usage_events, so it equals the ledger at all times.';
+  'Runs, tokens and cost (US dollars) of an organization by calendar month (UTC), for its admins. Computed from runs and usage_events, so it equals the ledger at all times. usage_details: {"agent/provider/model": {tokens, cost}}, - for no agent; cost is null where no price is known.';
 
 revoke all on public.recent_conversations, public.active_tasks, public.agent_activity, public.project_progress,
 public.agent_metrics, public.performance_logs, public.organization_usage from anon, authenticated, service_role;

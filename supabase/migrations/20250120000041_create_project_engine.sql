@@ -492,6 +492,8 @@ language plpgsql volatile security definer set search_path = '' set enable_seqsc
 as $$
 declare
   v_moved record;
+  v_steps uuid[];
+  v_projects uuid[];
   v_held uuid[];
   v_project_id uuid;
   v_tasks uuid[];
@@ -507,21 +509,17 @@ begin
   join old_rows o on o.id = n.id
   where n.project_step_id is not null and n.status <> o.status;
   if v_moved.live_steps is not null then
+    v_steps := array(select s.id from public.project_steps s where s.id = any (v_moved.live_steps) order by s.id for no key update skip locked);
     update public.project_steps s
     set status = case n.status when 'pending' then 'ready' when 'in_progress' then 'in_progress' else 'awaiting_input' end
     from new_rows n
-    where n.project_step_id = s.id and n.id = s.task_id and s.completed_at is null
-      and s.id in (select x.id from public.project_steps x where x.id = any (v_moved.live_steps) for no key update skip locked);
+    where s.id = any (v_steps) and n.project_step_id = s.id and n.id = s.task_id and s.completed_at is null;
   end if;
   if v_moved.ended is null then
     return null;
   end if;
-  v_held := array(
-    select p.id from public.projects p
-    where p.id in (select s.project_id from public.project_steps s where s.id = any (v_moved.ended_steps))
-    order by p.id
-    for no key update skip locked
-  );
+  v_projects := array(select distinct s.project_id from public.project_steps s where s.id = any (v_moved.ended_steps));
+  v_held := array(select p.id from public.projects p where p.id = any (v_projects) order by p.id for no key update skip locked);
   insert into private.project_work (project_id, task_id)
   select s.project_id, e.task_id
   from unnest(v_moved.ended, v_moved.ended_steps) e (task_id, step_id)
@@ -689,7 +687,7 @@ comment on function private.cancel_steps(uuid) is 'Cancels what is not over of a
 revoke execute on function private.cancel_steps(uuid) from public;
 
 create function private.apply_project_status(project_id uuid) returns void
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_status text;
@@ -723,7 +721,7 @@ comment on function private.apply_project_status(uuid) is
 revoke execute on function private.apply_project_status(uuid) from public;
 
 create function private.follow_project_status() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 begin
   perform private.apply_project_status(new.id);

@@ -45,7 +45,7 @@ revoke execute on function private.answer_result(public.project_steps, public.in
 grant execute on function private.answer_result(public.project_steps, public.input_requests) to service_role;
 
 create function private.step_result(project_step_id uuid) returns jsonb
-language plpgsql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_step public.project_steps;
@@ -450,15 +450,17 @@ begin
     from public.tasks t
     join public.project_steps s on s.id = t.project_step_id and s.task_id = t.id
     join private.step_links l on l.project_step_id = s.id
-    where t.id = any (task_ids) and s.id = any (step_ids) and t.status = 'completed' and s.completed_at is null and s.condition is not null and not l.is_checked
+    where t.id = any (task_ids) and s.id = any (step_ids) and l.project_step_id = any (step_ids)
+      and t.status = 'completed' and s.completed_at is null and s.condition is not null and not l.is_checked
   ),
   noted as (
-    update private.step_links l set is_checked = true from checked c where l.project_step_id = c.id and c.holds
+    update private.step_links l set is_checked = true from checked c
+    where l.project_step_id = any (step_ids) and l.project_step_id = c.id and c.holds
   ),
   moved as (
     update public.project_steps s set status = case when c.holds then 'ready' else 'skipped' end, task_id = case when c.holds then null else s.task_id end
     from checked c
-    where s.id = c.id
+    where s.id = any (step_ids) and s.id = c.id
   )
   select coalesce(array_agg(c.id) filter (where c.holds), '{}') into v_held from checked c;
   return v_held;
@@ -513,7 +515,7 @@ grant execute on function public.read_step_input(uuid, uuid) to service_role;
 -- map ----------------------------------------------------------------------------------------------------------------
 
 create function private.named_value(project_id uuid, source text) returns jsonb
-language plpgsql stable security invoker set search_path = ''
+language plpgsql stable security invoker set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_expression constant text := coalesce((select e.text from private.template_expressions(source) e (text)), 'steps.' || source || '.result');
@@ -592,7 +594,8 @@ begin
   -- Begun before: what is completed stays, and what is over in another way is done again.
   update private.map_items i set is_done = t.status = 'completed', task_id = case when t.status = 'completed' then i.task_id end
   from public.tasks t
-  where i.project_step_id = step.id and t.id = i.task_id and t.completed_at is not null and not i.is_done;
+  where i.project_step_id = step.id and t.id = i.task_id and t.completed_at is not null and not i.is_done
+    and t.id = any (array(select x.task_id from private.map_items x where x.project_step_id = step.id and x.task_id is not null));
   update private.step_links l set items_left = (select count(*) from private.map_items i where i.project_step_id = step.id and not i.is_done)
   where l.project_step_id = step.id
   returning l.refs into v_refs;
@@ -659,7 +662,8 @@ as $$
 begin
   update public.project_steps s
   set status = 'completed', result = jsonb_build_object('bytes', (
-    select coalesce(sum(octet_length(t.response) + 2), 2) from private.map_items i join public.tasks t on t.id = i.task_id where i.project_step_id = s.id
+    select coalesce(sum(octet_length((select t.response from public.tasks t where t.id = i.task_id)) + 2), 2)
+    from private.map_items i where i.project_step_id = s.id
   ))
   from private.step_links l
   where s.id = any (ids) and s.status in ('ready', 'in_progress') and l.project_step_id = s.id and l.project_step_id = any (ids) and l.items_left = 0;
@@ -688,7 +692,8 @@ begin
     from private.map_items i
     join public.tasks t on t.id = i.task_id
     join public.project_steps s on s.id = i.project_step_id
-    where i.task_id = any (task_ids) and t.id = any (task_ids) and t.completed_at is not null and t.status <> 'completed' and s.completed_at is null
+    where i.task_id = any (task_ids) and t.id = any (task_ids) and t.completed_at is not null and t.status <> 'completed'
+      and s.id = any (step_ids) and s.completed_at is null
     order by s.id, i.position
   loop
     update public.project_steps s
@@ -706,7 +711,7 @@ comment on function private.end_map_tasks(uuid[], uuid[]) is 'After tasks of map
 revoke execute on function private.end_map_tasks(uuid[], uuid[]) from public;
 
 create function private.withdraw_map_tasks(project_step_id uuid) returns void
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_held uuid[];
@@ -728,7 +733,7 @@ revoke execute on function private.withdraw_map_tasks(uuid) from public;
 -- subproject ---------------------------------------------------------------------------------------------------------
 
 create function private.start_subprojects(project public.projects, ids uuid[]) returns void
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_step public.project_steps;
@@ -766,7 +771,7 @@ comment on function private.start_subprojects(public.projects, uuid[]) is 'Makes
 revoke execute on function private.start_subprojects(public.projects, uuid[]) from public;
 
 create function private.end_subprojects(ids uuid[]) returns uuid[]
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = on
 as $$
 begin
   update public.project_steps s
@@ -813,7 +818,7 @@ comment on function private.end_steps_without_project(uuid) is 'Fails the steps 
 revoke execute on function private.end_steps_without_project(uuid) from public;
 
 create function private.report_subproject(child public.projects) returns void
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_parent_id uuid;
@@ -830,7 +835,7 @@ comment on function private.report_subproject(public.projects) is 'After a proje
 revoke execute on function private.report_subproject(public.projects) from public;
 
 create function private.move_subprojects(project_id uuid, status text, project_step_id uuid default null) returns void
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_from constant text[] := case move_subprojects.status
@@ -906,7 +911,7 @@ comment on function private.shown_to_people(public.project_steps) is
 revoke execute on function private.shown_to_people(public.project_steps) from public;
 
 create function private.ask_people(project public.projects, ids uuid[]) returns void
-language plpgsql volatile security invoker set search_path = ''
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_steps jsonb;

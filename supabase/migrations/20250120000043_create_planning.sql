@@ -116,7 +116,7 @@ for each row when (new.method = 'plan_project') execute function private.begin_p
 -- What becomes of planning -------------------------------------------------------------------------------------------
 
 create function private.settle_planning(project_id uuid) returns void
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v record;
@@ -145,7 +145,7 @@ comment on function private.settle_planning(uuid) is
 revoke execute on function private.settle_planning(uuid) from public;
 
 create function private.follow_planning() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_project_id uuid;

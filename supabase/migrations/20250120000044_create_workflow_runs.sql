@@ -39,9 +39,15 @@ comment on table private.execution_lines is
 revoke all on private.executions_to_settle, private.execution_lines from anon, authenticated, service_role;
 grant select, insert, update, delete on private.executions_to_settle, private.execution_lines to service_role;
 
-create policy "Whoever reads an execution reads its questions" on public.input_requests
-for select to authenticated
-using (execution_id is not null and exists (select from public.workflow_executions e where e.id = execution_id));
+-- As in migration 21, and whoever reads an execution reads its questions.
+alter policy "Whoever reads the task or has the role reads the question" on public.input_requests
+using (
+  exists (select from public.tasks t where t.id = task_id)
+  or (task_id is null and organization_slug = any (array(select private.my_organizations('viewer'))) and private.is_my_project_step(project_step_id))
+  or (execution_id is not null and exists (select from public.workflow_executions e where e.id = execution_id))
+  or (required_role = 'developer' and organization_slug = any (array(select private.my_organizations('developer'))))
+  or organization_slug = any (array(select private.my_organizations('admin')))
+);
 
 -- What an execution became ---------------------------------------------------------------------------------------------
 
@@ -262,7 +268,7 @@ comment on function private.settle_execution(uuid) is
 revoke execute on function private.settle_execution(uuid) from public;
 
 create function private.settle_execution_of() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 begin
   perform private.settle_execution((case tg_op when 'DELETE' then old else new end).execution_id);
@@ -287,7 +293,7 @@ for each row when (old.method = 'run_workflow' and old.execution_id is not null 
 execute function private.settle_execution_of();
 
 create function private.log_step_end() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 begin
   insert into private.execution_lines (execution_id, line)
@@ -340,7 +346,7 @@ comment on function private.fold_execution_lines() is 'Adds what private.executi
 revoke execute on function private.fold_execution_lines() from public;
 
 create function private.sum_execution_up() returns trigger
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_project_id constant uuid := (private.project_of_execution(new.id)).id;

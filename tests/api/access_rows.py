@@ -321,6 +321,7 @@ KINDS: dict[str, Kind] = {
         },
         sets("last_error"),
     ),
+    "worker_tokens": Kind(in_organization(lambda: {"name": "a worker", "expires_at": LONG_AGO}), sets("name")),
     "task_methods": Kind(
         lambda *_: {"name": unique("method").replace("-", "_"), "description": "d"}, sets("description"), key=("name",)
     ),

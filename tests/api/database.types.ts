@@ -2105,13 +2105,19 @@ export type Database = {
       run_steps: {
         Row: {
           completed_at: string | null;
+          cost: number | null;
           created_at: string;
           error_message: string | null;
           id: string;
           input: Json | null;
+          input_payload: string | null;
+          input_tokens: number | null;
+          is_cut: boolean | null;
           metadata: NonNullable<Json>;
           name: string | null;
           output: Json | null;
+          output_payload: string | null;
+          output_tokens: number | null;
           run_id: string;
           sequence_number: number;
           started_at: string;
@@ -2122,13 +2128,19 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           completed_at?: string | null;
+          cost?: number | null;
           created_at?: string;
           error_message?: string | null;
           id?: string;
           input?: Json | null;
+          input_payload?: string | null;
+          input_tokens?: number | null;
+          is_cut?: never;
           metadata?: NonNullable<Json>;
           name?: string | null;
           output?: Json | null;
+          output_payload?: string | null;
+          output_tokens?: number | null;
           run_id: string;
           sequence_number: number;
           started_at?: string;
@@ -2138,13 +2150,19 @@ export type Database = {
         };
         Update: {
           completed_at?: string | null;
+          cost?: number | null;
           created_at?: string;
           error_message?: string | null;
           id?: string;
           input?: Json | null;
+          input_payload?: string | null;
+          input_tokens?: number | null;
+          is_cut?: never;
           metadata?: NonNullable<Json>;
           name?: string | null;
           output?: Json | null;
+          output_payload?: string | null;
+          output_tokens?: number | null;
           run_id?: string;
           sequence_number?: number;
           started_at?: string;
@@ -2739,6 +2757,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -2784,6 +2803,7 @@ export type Database = {
           started_at?: string | null;
           status?: string;
           timeout_seconds?: number;
+          trace_context?: string | null;
           updated_at?: string;
           user_id?: string;
           worker_id?: string | null;
@@ -2828,6 +2848,7 @@ export type Database = {
           started_at?: string | null;
           status?: string;
           timeout_seconds?: number;
+          trace_context?: string | null;
           updated_at?: string;
           user_id?: string;
           worker_id?: string | null;
@@ -2970,20 +2991,6 @@ export type Database = {
           user_id?: string | null;
         };
         Relationships: [
-          {
-            foreignKeyName: "usage_events_agent_slug_fkey";
-            columns: ["agent_slug"];
-            isOneToOne: false;
-            referencedRelation: "agent_containers";
-            referencedColumns: ["agent_slug"];
-          },
-          {
-            foreignKeyName: "usage_events_agent_slug_fkey";
-            columns: ["agent_slug"];
-            isOneToOne: false;
-            referencedRelation: "agents";
-            referencedColumns: ["slug"];
-          },
           {
             foreignKeyName: "usage_events_organization_slug_fkey";
             columns: ["organization_slug"];
@@ -3278,6 +3285,65 @@ export type Database = {
           },
         ];
       };
+      worker_tokens: {
+        Row: {
+          created_at: string;
+          expires_at: string;
+          id: string;
+          last_used_at: string | null;
+          name: string;
+          organization_slug: string;
+          revoked_at: string | null;
+          revoked_by: string | null;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          expires_at: string;
+          id?: string;
+          last_used_at?: string | null;
+          name: string;
+          organization_slug: string;
+          revoked_at?: string | null;
+          revoked_by?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          created_at?: string;
+          expires_at?: string;
+          id?: string;
+          last_used_at?: string | null;
+          name?: string;
+          organization_slug?: string;
+          revoked_at?: string | null;
+          revoked_by?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "worker_tokens_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organization_usage";
+            referencedColumns: ["organization_slug"];
+          },
+          {
+            foreignKeyName: "worker_tokens_organization_slug_fkey";
+            columns: ["organization_slug"];
+            isOneToOne: false;
+            referencedRelation: "organizations";
+            referencedColumns: ["slug"];
+          },
+          {
+            foreignKeyName: "worker_tokens_revoked_by_fkey";
+            columns: ["revoked_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       workers: {
         Row: {
           concurrency: number | null;
@@ -3332,6 +3398,7 @@ export type Database = {
           id: string;
           key: string;
           run_id: string;
+          scope_id: string;
           step_id: string | null;
           tags: string[];
           value: NonNullable<Json>;
@@ -3344,6 +3411,7 @@ export type Database = {
           id?: string;
           key: string;
           run_id: string;
+          scope_id: string;
           step_id?: string | null;
           tags?: string[];
           value: NonNullable<Json>;
@@ -3355,6 +3423,7 @@ export type Database = {
           id?: string;
           key?: string;
           run_id?: string;
+          scope_id?: string;
           step_id?: string | null;
           tags?: string[];
           value?: NonNullable<Json>;
@@ -4189,6 +4258,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      add_run_steps: { Args: { items: Json; worker_id: string }; Returns: Json };
       add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       agent_card: { Args: { slug: string }; Returns: Json };
       agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
@@ -4357,6 +4427,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4447,6 +4518,26 @@ export type Database = {
         Args: { description?: string; events: string[]; organization_slug: string; url: string };
         Returns: Json;
       };
+      create_worker_token: {
+        Args: { minutes?: number; name: string; organization_slug: string };
+        Returns: {
+          created_at: string;
+          expires_at: string;
+          id: string;
+          last_used_at: string | null;
+          name: string;
+          organization_slug: string;
+          revoked_at: string | null;
+          revoked_by: string | null;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "worker_tokens";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       delete_organization_secret: { Args: { name: string; organization_slug: string }; Returns: undefined };
       enqueue_tasks: {
         Args: { tasks?: Json };
@@ -4490,6 +4581,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4531,6 +4623,27 @@ export type Database = {
           task_id: string;
         };
         Returns: undefined;
+      };
+      latest_workflow_data: {
+        Args: { execution_id?: string; project_id?: string; run_id?: string; tag?: string };
+        Returns: {
+          created_at: string;
+          created_by_agent: string | null;
+          data_type: string | null;
+          id: string;
+          key: string;
+          run_id: string;
+          scope_id: string;
+          step_id: string | null;
+          tags: string[];
+          value: NonNullable<Json>;
+        }[];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_data";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
       };
       leave_organization: {
         Args: { organization_slug: string };
@@ -4679,6 +4792,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -4876,6 +4990,10 @@ export type Database = {
       read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
       read_step_input: { Args: { lease_token: string; task_id: string }; Returns: Json };
       read_webhook_delivery: { Args: { delivery_id: string; lease_token: string }; Returns: Json };
+      read_workflow_data: {
+        Args: { attempt: number; key: string; lease_token: string; task_id: string };
+        Returns: Json;
+      };
       read_workflow_execution: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       receive_git_push: { Args: { "": Json }; Returns: Json };
       redrive_tasks: {
@@ -5267,6 +5385,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -5274,6 +5393,26 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "tasks";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      revoke_worker_token: {
+        Args: { token_id: string };
+        Returns: {
+          created_at: string;
+          expires_at: string;
+          id: string;
+          last_used_at: string | null;
+          name: string;
+          organization_slug: string;
+          revoked_at: string | null;
+          revoked_by: string | null;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "worker_tokens";
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -5321,6 +5460,7 @@ export type Database = {
           started_at: string | null;
           status: string;
           timeout_seconds: number;
+          trace_context: string | null;
           updated_at: string;
           user_id: string;
           worker_id: string | null;
@@ -5331,6 +5471,91 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      run_step_payload: { Args: { step_id: string }; Returns: Json };
+      run_tree: { Args: { after_sequence?: number; max_steps?: number; run_id: string }; Returns: Json };
+      scoped_add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
+      scoped_begin_remote_task: {
+        Args: { attempt: number; lease_token: string; server: string; task_id: string };
+        Returns: Json;
+      };
+      scoped_claim_tasks: {
+        Args: {
+          lease_seconds?: number;
+          max_tasks?: number;
+          methods?: string[];
+          organizations?: string[];
+          slots?: Json;
+          worker_id: string;
+        };
+        Returns: Json;
+      };
+      scoped_complete_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_exchange_work: {
+        Args: {
+          lease_seconds?: number;
+          max_tasks?: number;
+          methods?: string[];
+          organizations?: string[];
+          report?: Json;
+          request_id: string;
+          worker_id: string;
+        };
+        Returns: Json;
+      };
+      scoped_fail_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_forget_remote_task: {
+        Args: { attempt: number; lease_token: string; task_id: string };
+        Returns: undefined;
+      };
+      scoped_heartbeat_tasks: { Args: { items: Json; lease_seconds?: number; worker_id: string }; Returns: Json };
+      scoped_keep_remote_task: {
+        Args: {
+          attempt: number;
+          context_id: string;
+          lease_token: string;
+          message_id: string;
+          remote_task_id: string;
+          task_id: string;
+        };
+        Returns: undefined;
+      };
+      scoped_open_status_webhook: {
+        Args: { attempt: number; lease_token: string; task_id: string; ttl_seconds: number };
+        Returns: Json;
+      };
+      scoped_pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_read_plan_request: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
+      scoped_read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
+      scoped_register_worker: {
+        Args: { info?: Json; worker_id: string };
+        Returns: {
+          concurrency: number | null;
+          created_at: string;
+          hostname: string | null;
+          id: string;
+          last_seen_at: string;
+          methods: string[] | null;
+          organizations: string[] | null;
+          pid: number | null;
+          started_at: string;
+          status: string;
+          updated_at: string;
+          version: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "workers";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      scoped_release_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      scoped_stop_worker: { Args: { worker_id: string }; Returns: undefined };
+      scoped_write_plan: {
+        Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
+        Returns: Json;
       };
       send_test_webhook: {
         Args: { webhook_id: string };
@@ -5563,6 +5788,7 @@ export type Database = {
       };
       stop_worker: { Args: { worker_id: string }; Returns: undefined };
       sync_repository: { Args: { force?: boolean; repository_id: string }; Returns: Json };
+      task_trace: { Args: { max_steps?: number; task_id: string }; Returns: Json };
       unpublish_agent: {
         Args: { agent_slug: string; marketplace_name?: string };
         Returns: {
@@ -5600,6 +5826,18 @@ export type Database = {
       };
       write_plan: {
         Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
+        Returns: Json;
+      };
+      write_workflow_data: {
+        Args: {
+          attempt: number;
+          data_type?: string;
+          key: string;
+          lease_token: string;
+          tags?: string[];
+          task_id: string;
+          value: Json;
+        };
         Returns: Json;
       };
     };

@@ -44,6 +44,7 @@ TABLES = (
     "system_logs",
     "audit_logs",
     "queue_pauses",
+    "worker_tokens",
     "agent_containers",
     "recent_conversations",
     "active_tasks",

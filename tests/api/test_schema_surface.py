@@ -70,6 +70,7 @@ USER_TABLES = VIEWS | {
     "users",
     "webhook_deliveries",
     "webhooks",
+    "worker_tokens",
     "workflow_data",
     "workflow_executions",
     "workflows",
@@ -89,6 +90,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "delete_organization_secret": {"organization_slug": "none", "name": "A_KEY"},
     "create_webhook": {"organization_slug": "none", "url": "https://example.com/", "events": ["task.completed"]},
     "enqueue_tasks": {"tasks": []},
+    "latest_workflow_data": {"run_id": NOBODY},
     "organization_active_tasks": {"organization_slug": "none"},
     "organization_conversations": {"organization_slug": "none"},
     "organization_tasks": {"organization_slug": "none"},
@@ -116,8 +118,11 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "resume_queue": {"organization_slug": "none"},
     "retry_execution": {"execution_id": NOBODY},
     "retry_task": {"task_id": NOBODY},
+    "revoke_worker_token": {"token_id": NOBODY},
     "rotate_webhook_secret": {"webhook_id": NOBODY},
     "run_schedule": {"schedule_id": NOBODY},
+    "run_step_payload": {"step_id": NOBODY},
+    "run_tree": {"run_id": NOBODY},
     "send_test_webhook": {"webhook_id": NOBODY},
     "set_current_deliverable_version": {**VERSION, "version_number": 1},
     "set_git_credential": {"repository_id": NOBODY, "encrypted_token": "gAAAA" + "x" * 80},
@@ -126,6 +131,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "set_organization_secret": {"organization_slug": "none", "name": "A_KEY", "ciphertext": "gAAAA" + "x" * 80},
     "sync_repository": {"repository_id": NOBODY},
     "start_workflow": {"workflow_id": NOBODY},
+    "task_trace": {"task_id": NOBODY},
     "unpublish_agent": {"agent_slug": "none"},
 }
 USER_FUNCTIONS: dict[str, dict[str, Any]] = {
@@ -136,6 +142,7 @@ USER_FUNCTIONS: dict[str, dict[str, Any]] = {
 }
 LEASE: dict[str, Any] = {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY}
 WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
+    "add_run_steps": ITEMS,
     "add_task_events": ITEMS,
     "apply_git_files": {**LEASE, "files": [], "removed": []},
     "begin_remote_task": {**LEASE, "server": "https://x"},
@@ -144,6 +151,7 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "claim_schedules": {"worker_id": "w"},
     "claim_tasks": {"worker_id": "w"},
     "complete_tasks": ITEMS,
+    "create_worker_token": {"organization_slug": "none", "name": "a worker"},
     "exchange_work": {"worker_id": "w", "request_id": NOBODY},
     "fail_tasks": ITEMS,
     "finish_repository_sync": {**LEASE, "commit_hash": "none"},
@@ -164,11 +172,13 @@ WORKER_FUNCTIONS: dict[str, dict[str, Any]] = {
     "write_plan": {"task_id": NOBODY, "attempt": 1, "lease_token": NOBODY, "plan": {}},
     "read_webhook_delivery": {"delivery_id": NOBODY, "lease_token": NOBODY},
     "read_workflow_execution": LEASE,
+    "read_workflow_data": {**LEASE, "key": "k"},
     "register_worker": {"worker_id": "w"},
     "release_tasks": ITEMS,
     "replace_ciphertexts": {"source": "organization_secrets", "items": []},
     "set_max_share": {},
     "stop_worker": {"worker_id": "w"},
+    "write_workflow_data": {**LEASE, "key": "k", "value": 1},
 }
 
 

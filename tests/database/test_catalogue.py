@@ -64,6 +64,7 @@ NEVER_WRITTEN = {
         "messages",
         "deliverable_versions",
         "webhook_deliveries",
+        "worker_tokens",
         "workers",
     ],
     "*",
@@ -93,6 +94,7 @@ MEMBER_RPCS = {
     "delete_organization_secret": {"authenticated", "service_role"},
     "create_webhook": {"authenticated", "service_role"},
     "enqueue_tasks": {"authenticated", "service_role"},
+    "latest_workflow_data": {"authenticated", "service_role"},
     "leave_organization": {"authenticated"},
     "organization_active_tasks": {"authenticated", "service_role"},
     "organization_conversations": {"authenticated", "service_role"},
@@ -119,8 +121,11 @@ MEMBER_RPCS = {
     "resume_queue": {"authenticated", "service_role"},
     "retry_project_step": {"authenticated", "service_role"},
     "retry_task": {"authenticated", "service_role"},
+    "revoke_worker_token": {"authenticated", "service_role"},
     "rotate_webhook_secret": {"authenticated", "service_role"},
     "run_schedule": {"authenticated", "service_role"},
+    "run_step_payload": {"authenticated", "service_role"},
+    "run_tree": {"authenticated", "service_role"},
     "send_test_webhook": {"authenticated", "service_role"},
     "set_current_deliverable_version": {"authenticated", "service_role"},
     "set_git_credential": {"authenticated", "service_role"},
@@ -131,11 +136,13 @@ MEMBER_RPCS = {
     "start_workflow": {"authenticated", "service_role"},
     "skip_project_step": {"authenticated", "service_role"},
     "start_project": {"authenticated", "service_role"},
+    "task_trace": {"authenticated", "service_role"},
     "unpublish_agent": {"authenticated", "service_role"},
 }
 WORKER_RPCS = {
     name: {"service_role"}
     for name in (
+        "add_run_steps",
         "add_task_events",
         "apply_git_files",
         "begin_remote_task",
@@ -144,6 +151,7 @@ WORKER_RPCS = {
         "claim_schedules",
         "claim_tasks",
         "complete_tasks",
+        "create_worker_token",
         "exchange_work",
         "fail_tasks",
         "finish_repository_sync",
@@ -164,14 +172,40 @@ WORKER_RPCS = {
         "write_plan",
         "read_webhook_delivery",
         "read_workflow_execution",
+        "read_workflow_data",
         "register_worker",
         "release_tasks",
         "replace_ciphertexts",
         "set_max_share",
         "stop_worker",
+        "write_workflow_data",
     )
 }
 ENDPOINT_RPCS = {"report_task_status": {"anon"}, "receive_git_push": {"anon"}}
+# What an organization's own worker may call: see tests/database/test_scoped_workers.py.
+SCOPED_RPCS = {
+    f"scoped_{name}": {"organization_worker"}
+    for name in (
+        "add_task_events",
+        "agents_to_call",
+        "begin_remote_task",
+        "claim_tasks",
+        "complete_tasks",
+        "exchange_work",
+        "fail_tasks",
+        "forget_remote_task",
+        "heartbeat_tasks",
+        "keep_remote_task",
+        "open_status_webhook",
+        "pause_task",
+        "read_plan_request",
+        "read_status_webhooks",
+        "register_worker",
+        "release_tasks",
+        "stop_worker",
+        "write_plan",
+    )
+}
 
 TABLES = """
   select c.oid, c.relname as name, c.relrowsecurity from pg_class c
@@ -186,7 +220,9 @@ POLICIES = "select policyname as name, p.* from pg_policies p where schemaname =
 FOREIGN_KEYS = """
   select k.conname as name, k.* from pg_constraint k
   where k.contype = 'f' and k.connamespace in ('public'::regnamespace, 'private'::regnamespace)"""
-ROLES = "select rolname as name from pg_roles where rolname in ('anon', 'authenticated', 'service_role')"
+ROLES = """
+  select rolname as name from pg_roles
+  where rolname in ('anon', 'authenticated', 'service_role', 'organization_worker')"""
 
 # What every object of a kind must satisfy.
 RULES = {
@@ -219,13 +255,15 @@ RULES = {
     ),
     "policies are to authenticated only": (POLICIES, "roles = '{authenticated}'"),
     "policies have sentences for names": (POLICIES, "policyname ~ '^[A-Z][a-z]+,? .*[a-z]$'"),
-    "relations give anon nothing": (
+    "relations give anon and organizations' own workers nothing": (
         RELATIONS,
         """case
-          when relkind in ('r', 'p', 'v', 'm') then
-            not has_table_privilege('anon', oid, 'select, insert, update, delete, truncate, references, trigger')
-            and not has_any_column_privilege('anon', oid, 'select, insert, update, references')
+          when relkind in ('r', 'p', 'v', 'm') then not exists (
+            select from unnest(array['anon', 'organization_worker']) r
+            where has_table_privilege(r, oid, 'select, insert, update, delete, truncate, references, trigger')
+              or has_any_column_privilege(r, oid, 'select, insert, update, references'))
           when relkind = 'S' then not has_sequence_privilege('anon', oid, 'usage, select, update')
+            and not has_sequence_privilege('organization_worker', oid, 'usage, select, update')
           else true end""",
     ),
     # A signed report of an endpoint, and a signed push of a git host, is all that nobody in particular may say.
@@ -336,11 +374,17 @@ def test_hashes_of_invitations_are_not_readable_by_clients(scene: World) -> None
 
 def test_postgrest_exposes_exactly_these_functions_to_these_roles(scene: World) -> None:
     rows = scene.admin.rows(
-        "select p.proname, array(select r from unnest(array['anon', 'authenticated', 'service_role']) r"
+        "select p.proname, array(select r from "
+        " unnest(array['anon', 'authenticated', 'service_role', 'organization_worker']) r"
         " where has_function_privilege(r, p.oid, 'execute')) as roles"
         " from pg_proc p where p.pronamespace = 'public'::regnamespace and p.prorettype <> 'trigger'::regtype"
     )
-    assert {row["proname"]: set(row["roles"]) for row in rows} == MEMBER_RPCS | WORKER_RPCS | ENDPOINT_RPCS
+    assert {row["proname"]: set(row["roles"]) for row in rows} == {
+        **MEMBER_RPCS,
+        **WORKER_RPCS,
+        **ENDPOINT_RPCS,
+        **SCOPED_RPCS,
+    }
 
 
 def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: World) -> None:
@@ -352,8 +396,9 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
     invokers |= {"enqueue_tasks", "start_workflow"}
     # Their bodies are one function, steer_execution.
     invokers |= {f"{action}_execution" for action in ("pause", "resume", "cancel", "retry")}
-    invokers |= {"enqueue_tasks", "start_project", "pause_project", "resume_project", "cancel_project"}
+    invokers |= {"start_project", "pause_project", "resume_project", "cancel_project"}
     invokers |= {"plan_project", "refine_project", "approve_plan", "project_diagram", "project_overview"}
+    invokers |= {"run_tree", "task_trace", "run_step_payload", "latest_workflow_data"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership", "steer_project"}
     helpers = {

@@ -16,7 +16,6 @@ from tests.database.pauses import reap
 from tests.database.project_kit import (
     Project,
     agent_step,
-    claim_all,
     finish,
     nothing_left,
     started,
@@ -289,60 +288,3 @@ def test_a_project_that_is_deleted_while_a_step_ends(world: World, tenant: Tenan
         reap(worker)
         assert world.admin.rows("select from public.projects where id = %s", project.id) == []
         assert nothing_left(world, tenant)
-
-
-# What it costs
-
-
-TOUCHED = (
-    "select relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as read,"
-    " n_tup_ins + n_tup_upd + n_tup_del as written"
-    " from pg_stat_xact_user_tables where schemaname in ('public', 'private')"
-)
-
-
-def cost_of_one_step(world: World, tenant: Tenant, worker: Worker, number: int) -> dict[str, tuple[int, int]]:
-    """Finish one step of a project of so many and count, by table, the rows that were read and written for it."""
-    steps = [agent_step(tenant, "a"), agent_step(tenant, "b", "a"), agent_step(tenant, "c", "a")]
-    steps += [agent_step(tenant, f"s{n}", "b") for n in range(number - 3)]
-    project = started(tenant, steps)
-    world.admin.execute(
-        "analyze public.project_steps, private.step_links, public.projects, public.tasks, private.live_tasks"
-    )
-    touched = touched_by_completing(world, worker, worker.claim_one(tenant))
-    assert sorted(claim_all(worker, tenant)) == ["b", "c"]
-    project.do("cancel")
-    return touched
-
-
-def touched_by_completing(world: World, worker: Worker, lease: Row) -> dict[str, tuple[int, int]]:
-    """Complete a lease and count, by table, the rows that were read and written for it."""
-    with world.service.transaction() as connection:
-        before = {t["relname"]: t for t in connection.execute(TOUCHED).fetchall()}  # Counts that were not flushed yet.
-        body = psycopg.types.json.Jsonb([item(lease, response="x")])
-        row = connection.execute("select public.complete_tasks(%s, %s) as outcomes", [worker.id, body]).fetchone()
-        assert row
-        assert row["outcomes"][0]["outcome"] == "ok"
-        after = connection.execute(TOUCHED).fetchall()
-    counts = {t["relname"]: tuple(int(t[k] - before[t["relname"]][k]) for k in ("read", "written")) for t in after}
-    return {name: (read, written) for name, (read, written) in counts.items() if read or written}
-
-
-def test_a_step_of_a_project_of_ten_thousand_ends_at_the_cost_of_one_of_ten(
-    world: World, tenant: Tenant, worker: Worker
-) -> None:
-    cost_of_one_step(world, tenant, worker, 10)  # The session has planned everything.
-    small = cost_of_one_step(world, tenant, worker, 10)
-    large = cost_of_one_step(world, tenant, worker, 10_000)
-    written = {name: (small.get(name, (0, 0))[1], large.get(name, (0, 0))[1]) for name in small | large}
-    assert {name: pair for name, pair in written.items() if pair[0] != pair[1]} == {}
-    read = [sum(pair[0] for pair in counts.values()) for counts in (small, large)]
-    assert read[1] <= 1.5 * read[0], (small, large)
-
-
-def test_tasks_of_no_project_pay_nothing(world: World, tenant: Tenant, worker: Worker) -> None:
-    task = tenant.task()
-    touched = touched_by_completing(world, worker, worker.claim_one(tenant))
-    assert touched["tasks"][1] == 1
-    assert touched.keys() & {"projects", "project_steps", "step_links", "map_items", "project_work"} == set()
-    assert tenant.read(task)["status"] == "completed"

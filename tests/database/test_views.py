@@ -183,7 +183,7 @@ def test_usage_tells_agents_and_models_apart(place: Place) -> None:
     )
     assert details == {
         f"{place.tenant.agent}/anthropic/m": {"tokens": 330, "cost": 0.2},
-        "openai/o": {"tokens": 3000, "cost": 0.3},
+        "-/openai/o": {"tokens": 3000, "cost": 0.3},
     }
 
 

@@ -22,7 +22,7 @@ LAYERS = (
     {"schedules"},
     {"lanes", "polls", "line"},
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
-    {"door", "secrets"},
+    {"door", "secrets", "scoped", "trace"},
     {"ports", "job", "agents", "flights"},
     {
         "handlers",
@@ -38,7 +38,7 @@ LAYERS = (
         "metrics",
     },
     {"runner", "metrics_server", "a2a"},
-    {"worker", "secret_commands"},
+    {"worker", "secret_commands", "token_command", "otel"},
     {"__main__"},
 )
 GENERATED = {"models"}
@@ -109,6 +109,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("starlette", {"a2a"}),
         ("uvicorn", {"a2a"}),
         ("prometheus_client", {"metrics", "metrics_server"}),
+        ("opentelemetry", {"otel"}),
     ],
 )
 def test_a_foreign_package_is_known_in_one_place(package: str, homes: set[str]) -> None:

@@ -299,6 +299,7 @@ class Endpoint:
     hold: threading.Event = field(default_factory=threading.Event)
     seconds: float = 0.0
     bodies: list[Row] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
     running: int = 0
     peak: int = 0
@@ -310,6 +311,7 @@ class Endpoint:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         with self.lock:
             self.bodies.append(body)
+            self.headers.append(dict(handler.headers))
             self.at.append(time.monotonic())
             number = len(self.bodies)
             status = self.statuses.pop(0) if self.statuses else 200

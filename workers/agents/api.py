@@ -21,6 +21,7 @@ import functools
 import json
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
@@ -36,10 +37,12 @@ from workers.contract import AgentRow, ClaimedTask
 from workers.door import Door, DoorError, door_failure
 from workers.errors import TaskFailure
 from workers.secrets import Secrets
+from workers.trace import step
 
 MAX_RESPONSE_BYTES = 10_000_000
 _TAKEN_ON, _CALLED, _ANSWERED = 11.0, 50.0, 95.0
 _ACCEPTED = 202
+_MIN_SECRET = 8  # Shorter texts of a status webhook name its form.
 _QUOTED_VALUE = re.compile(r"""\((?:"[^"]*"|[^()"]*)(?:\)|$)""")
 
 
@@ -99,7 +102,11 @@ class ApiAgents:
         """Call the endpoint and return its answer, or what it reports later."""
         arguments = await self._arguments(endpoint, claimed, agent, webhook)
         reporter.progress(_CALLED if webhook is None else _TAKEN_ON, "Endpoint called")
-        response, body = await self._call(endpoint, claimed, arguments)
+        shown = _shown(endpoint, arguments, webhook)
+        with step("http_request", f"{endpoint.method} {endpoint.url.host}", shown) as record:
+            response, body = await self._call(endpoint, claimed, arguments)
+            record.metadata = {"status": response.status_code, "bytes": len(body)}
+            record.output = body.decode(errors="replace") if record.is_kept else None
         if webhook is not None and response.status_code == _ACCEPTED:
             return await self._reported(webhook, claimed.task.organization_slug, reporter)
         return read_answer(response, body)
@@ -128,7 +135,9 @@ class ApiAgents:
         if endpoint.request_transform is not None:
             names = _names(claimed, agent, webhook)
             try:
-                made = await self._transforms.render(task.organization_slug, endpoint.request_transform, names)
+                with step("transform", "request_transform", endpoint.request_transform) as record:
+                    made = await self._transforms.render(task.organization_slug, endpoint.request_transform, names)
+                    record.output = _hidden(made, webhook)
             except TransformError as error:
                 problem = f"cannot be used: {self._secrets.redact(error.message, task.organization_slug)[:500]}"
                 raise misconfigured("endpoint.request_transform", problem) from None
@@ -200,7 +209,10 @@ class ApiAgents:
         if endpoint.response_transform is None:
             return answer
         try:
-            value = await self._transforms.run_filter(organization, endpoint.response_transform, answer.document)
+            given = {"filter": endpoint.response_transform, "document": answer.document}
+            with step("transform", "response_transform", given) as record:
+                value = await self._transforms.run_filter(organization, endpoint.response_transform, answer.document)
+                record.output = value
         except TransformError as error:
             # jq quotes the values it met: they are the endpoint's, and may be anything.
             problem = self._secrets.redact(_QUOTED_VALUE.sub("(…)", error.message), organization)[:500]
@@ -212,6 +224,32 @@ class ApiAgents:
                 data={"field": "endpoint.response_transform"},
             ) from None
         return answer.replaced(value)
+
+
+def _shown(endpoint: Endpoint, arguments: Mapping[str, Any], webhook: StatusWebhook | None) -> Any:
+    """Return what is kept of a request: what is sent, without what stands in the endpoint's URL."""
+    shown = dict(arguments)
+    if "params" in shown:
+        shown["params"] = {name: value for name, value in shown["params"].items() if name not in endpoint.url.params}
+    if "content" in shown:
+        shown["content"] = shown["content"].decode(errors="replace")
+    return _hidden(shown, webhook)
+
+
+def _hidden(value: Any, webhook: StatusWebhook | None) -> Any:
+    """Return a JSON value without what lets an endpoint report."""
+    if webhook is None:
+        return value
+    text = json.dumps(value)
+    for secret in _texts(webhook.for_endpoint):
+        text = text.replace(json.dumps(secret)[1:-1], "[left out]")
+    return json.loads(text)
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [text for entry in value.values() for text in _texts(entry)]
+    return [value] if isinstance(value, str) and len(value) >= _MIN_SECRET else []
 
 
 def _names(claimed: ClaimedTask, agent: AgentRow, webhook: StatusWebhook | None) -> dict[str, Any]:

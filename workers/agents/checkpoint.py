@@ -21,6 +21,7 @@ from workers.agents.call_agents import Called, result_of, tell
 from workers.agents.limits import Meter, usage_of
 from workers.agents.llm_config import AskPerson
 from workers.agents.result import Reporter
+from workers.agents.steps import record_answer, record_returned
 from workers.contract import ClaimedTask
 from workers.errors import AgentsNeeded, InputNeeded, PauseNeeded, TaskFailure
 from workers.ledger import UsageRow
@@ -118,11 +119,14 @@ def _answers(kept: _Checkpoint, claimed: ClaimedTask, reporter: Reporter) -> dic
             raise _unreadable("waits for agents that were not called")
         for called in kept.open_calls:
             tell(reporter, returned[called.tool_call_id])
+            record_returned(returned[called.tool_call_id])
         return {called.tool_call_id: result_of(returned[called.tool_call_id]) for called in kept.open_calls}
     if claimed.answer is None or not kept.open_questions:
         raise _unreadable("waits for no question that was closed")
     answered = claimed.answer.status == "answered"
-    return {kept.open_questions[0].tool_call_id: claimed.answer.response if answered else NO_ANSWER}
+    asked = kept.open_questions[0]
+    record_answer(asked.tool_call_id, asked.question, claimed.answer)
+    return {asked.tool_call_id: claimed.answer.response if answered else NO_ANSWER}
 
 
 def _wait(kept: _Checkpoint, tool: AskPerson, usage: Sequence[UsageRow]) -> PauseNeeded:

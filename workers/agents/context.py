@@ -22,6 +22,7 @@ from workers.agents.plan_format import PlanBrief
 from workers.agents.provider_errors import broken_off, translate
 from workers.agents.providers import Providers
 from workers.agents.result import AgentResult, Reporter
+from workers.agents.share_data import data_tools
 from workers.backend import Backend
 from workers.contract import AgentRow, ClaimedTask
 from workers.door import Door
@@ -95,6 +96,8 @@ class ContextAgents:
         tools = [Tool[None](ask_person, max_retries=0)] if config.ask_person is not None else []
         if self._offline_seconds is not None:
             return tools
+        if config.shares_data:
+            tools += data_tools(claimed, self._database)
         tools += await call_tools(claimed, config.call_agents, self._database)
         if config.mcp_servers:
             mcp_servers = (await asyncio.to_thread(_load_mcp))(self._door, self._secrets, claimed, reporter)

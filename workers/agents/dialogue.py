@@ -31,6 +31,7 @@ from workers.agents.plan_format import PlanBrief, plan_invalid
 from workers.agents.prompts import render_history, render_prompt
 from workers.agents.provider_errors import broken_off, refused
 from workers.agents.result import AgentResult, Reporter
+from workers.agents.steps import TracedTools, llm_step, note_request, note_response
 from workers.agents.usage import price_usage, usage_metadata
 from workers.contract import AgentRow, ClaimedTask
 from workers.errors import TaskFailure
@@ -82,6 +83,7 @@ class Dialogue:
             instructions=self.agent.context or None,
             # An answer that breaks the schema is asked for once more, with what is wrong with it.
             retries={"tools": 1, "output": 1},
+            capabilities=[TracedTools()] if self.tools else None,
         )
 
         @runner.output_validator
@@ -127,21 +129,39 @@ class Dialogue:
             async for node in run:
                 if not Agent.is_model_request_node(node):
                     continue
-                self.sent = True
-                live.begin()
-                async with node.stream(run.ctx) as stream:
-                    try:
-                        async for event in stream:
-                            live.hear(event)
-                    finally:
-                        self.meter.total = stream.usage
-                live.flush()
-                if not self.offline:
-                    self._check(stream.response)
+                await self._request(node, run.ctx, live)
             if run.result is None:
                 raise RuntimeError("the run ended without a result")
             self.meter.total = self._estimated(run.result.response) if self.offline else run.usage
             return run.result
+
+    async def _request(self, node: Any, context: Any, live: LiveAnswer) -> None:
+        """Make one request to the model, and let its answer be heard."""
+        self.sent = True
+        live.begin()
+        before = copy(self.meter.total)
+        with llm_step(*self._model_names) as record:
+            note_request(record, node.request, context.state.message_history)
+            async with node.stream(context) as stream:
+                try:
+                    async for event in stream:
+                        live.hear(event)
+                finally:
+                    self.meter.total = stream.usage
+                    used = self._estimated(stream.response) if self.offline else stream.usage
+                    note_response(record, stream.response, self._price(used - before))
+            live.flush()
+            if not self.offline:
+                self._check(stream.response)
+
+    @property
+    def _model_names(self) -> tuple[str, str]:
+        return (OFFLINE, OFFLINE) if self.offline else (self.config.provider, self.config.model)
+
+    def _price(self, used: RunUsage) -> UsageRow:
+        if self.offline:
+            return UsageRow(OFFLINE, OFFLINE, used.input_tokens, used.output_tokens, cost=0.0)
+        return price_usage(self.config.provider, self.config.model, used)[0]
 
     def _check(self, response: ModelResponse) -> None:
         """Let only whole answers pass, within the limits, before their tools are run."""

@@ -74,12 +74,17 @@ class McpServer(_Strict):
     timeout: float = Field(default=30.0, ge=1, le=600)
 
 
+class ShareData(_Strict):
+    """The agent may leave data for later steps, and read what others left; there is nothing to set."""
+
+
 class _Tools(_Strict):
     """The tools there are; a null is as good as none."""
 
     ask_person: AskPerson | None = None
     call_agents: CallAgents | None = None
     mcp_servers: list[McpServer] | None = Field(default=None, max_length=10)
+    share_data: ShareData | None = None
 
 
 class Limits(_Strict):
@@ -116,6 +121,7 @@ class LlmConfig:
     ask_person: AskPerson | None = None
     call_agents: CallAgents | None = None
     mcp_servers: tuple[McpServer, ...] = ()
+    shares_data: bool = False
 
 
 def read_llm_config(raw: object) -> LlmConfig:
@@ -143,6 +149,7 @@ def read_llm_config(raw: object) -> LlmConfig:
         config.tools.ask_person,
         config.tools.call_agents,
         servers,
+        config.tools.share_data is not None,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench import agents, dag, git, rls
+from bench import agents, dag, git, rls, trace
 from bench.options import Options
 from bench.queue import history, overview, snapshot, soak
 from bench.results import Result, show
@@ -28,6 +28,7 @@ BENCHES: dict[str, Callable[[Instance, Options], Sequence[Result]]] = {
     "rls": rls.run,
     "snapshot": snapshot.run,
     "soak": soak.run,
+    "trace": trace.run,
 }
 EPILOG = """\
   rls       what row-level security costs, at 1,000,000 tasks of 1,000 organizations
@@ -37,6 +38,7 @@ EPILOG = """\
   dag       1,000 steps of projects against as many tasks; a step of a project of 10,000 against one of 10
   history   claims after 1,000,000 finished tasks, ten workers on 1,000 organizations, one task behind 100,000 others
   soak      memory of a worker over 1,000,000 no-op tasks
+  trace     what recording steps costs no-op tasks, and a whole tree of runs among 1,000,000 steps
   snapshot  a fixed rate with and without a long-running snapshot beside it
 
 The peers of `queue` are installed from PyPI into .stack/bench-peers, as scripts/lib/bench/queue/peers.lock says.

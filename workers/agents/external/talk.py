@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from a2a.types import SendMessageRequest, StreamResponse
+from google.protobuf.json_format import MessageToDict
 
 from workers.agents.external.config import Binding, Version
 from workers.agents.external.links import Link, Links
@@ -17,6 +18,7 @@ from workers.agents.external.wire import Wire
 from workers.backoff import Backoff
 from workers.contract import ClaimedTask
 from workers.errors import TaskFailure
+from workers.trace import step
 
 # How often in a row a poll may fail by something that passes, and how often a task may be in a state that nobody knows,
 # or in the one that was answered.
@@ -89,8 +91,11 @@ class Talk:
             return
 
     async def _say(self, link: Link, request: SendMessageRequest) -> None:
-        await self._listen(self._wire.send(request), link, first=True)
-        await self._poll()
+        with step("http_request", "SendMessage", MessageToDict(request.message)) as record:
+            await self._listen(self._wire.send(request), link, first=True)
+            record.metadata = {"remote_task_id": self._remote.id}
+            await self._poll()
+            record.output = {"state": state_name(self._remote.state)}
 
     async def _listen(self, events: AsyncGenerator[StreamResponse, None], link: Link, *, first: bool = False) -> None:
         """Take in a stream; when it breaks after the server has named the task, polling takes over."""
