@@ -235,14 +235,14 @@ $$;
 comment on function private.step_error(uuid, text, text) is 'error_details of a step.';
 revoke execute on function private.step_error(uuid, text, text) from public;
 
-create function private.no_time_left() returns boolean
+create function private.no_time_left(most interval default '3 seconds') returns boolean
 language sql volatile security invoker set search_path = ''
 as $$
-  select clock_timestamp() > statement_timestamp() + interval '3 seconds';
+  select clock_timestamp() > statement_timestamp() + most;
 $$;
-comment on function private.no_time_left() is
+comment on function private.no_time_left(interval) is
   'Whether a statement has taken so long that it starts no further steps, but leaves them to the next exchange: what one project makes of its plan must not end the requests of workers, which carry the tasks of everybody.';
-revoke execute on function private.no_time_left() from public;
+revoke execute on function private.no_time_left(interval) from public;
 
 create function private.steps_for_now(project_id uuid, ids uuid[]) returns uuid[]
 language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
@@ -577,8 +577,18 @@ begin
     return;
   end if;
   v_held := array(select p.id from public.projects p where p.id = any (v_projects) order by p.id for no key update skip locked);
+  -- Organizations in turn, so that none with many and large projects keeps the others waiting.
+  v_held := array(
+    select t.id
+    from (
+      select p.id, row_number() over (partition by p.organization_slug order by w.first) as turn, w.first
+      from (select x.project_id, min(x.id) as first from private.project_work x where x.project_id = any (v_held) group by x.project_id) w
+      join public.projects p on p.id = w.project_id
+    ) t
+    order by t.turn, t.first
+  );
   foreach v_project_id in array v_held loop
-    exit when private.no_time_left();
+    exit when private.no_time_left(interval '1 second');
     with taken as (
       delete from private.project_work w
       where w.id in (select x.id from private.project_work x where x.project_id = v_project_id order by x.id limit 1000 for update skip locked)

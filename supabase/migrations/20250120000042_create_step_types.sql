@@ -855,6 +855,7 @@ begin
     where p.parent_project_id = move_subprojects.project_id and p.status = any (v_from) and p.project_step_id is not null
       and (move_subprojects.project_step_id is null or p.project_step_id = move_subprojects.project_step_id)
     order by p.id
+    limit 100 -- each with its steps and tasks; the rest is for the next exchange
     for no key update skip locked
   );
   insert into private.project_work (project_id)
@@ -868,7 +869,7 @@ begin
 end;
 $$;
 comment on function private.move_subprojects(uuid, text, uuid) is
-  'The projects below one follow it (or one of its steps): they pause with it, go on with it, and are cancelled with it. Called with the project locked; those that somebody holds are left to the next exchange.';
+  'The projects below one follow it (or one of its steps): they pause with it, go on with it, and are cancelled with it. Called with the project locked; those that somebody holds, and more than a hundred, are left to the next exchange.';
 revoke execute on function private.move_subprojects(uuid, text, uuid) from public;
 
 -- human_approval, human_input ----------------------------------------------------------------------------------------
