@@ -275,7 +275,7 @@ begin
     select array_agg(c.id order by c.step_index)
     from (
       select s.id, s.step_index, row_number() over (order by s.step_index) as place, sum(
-        case s.step_type when 'map' then 3200000 when 'subproject' then 160000 when 'agent' then 1000 when 'transform' then 1000 else 24000 end
+        case s.step_type when 'map' then 6000 * least(1000, 1 + coalesce(w.largest, 0) / 2) when 'subproject' then 320000 when 'agent' then 1000 when 'transform' then 1000 else 24000 end
         + 4 * coalesce(w.input, 0)
         + least(16000000, s.templates * coalesce(w.largest, 0) * case s.step_type when 'map' then 10 else 1 end)
       ) over (order by s.step_index) as cost

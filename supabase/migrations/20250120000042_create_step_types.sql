@@ -855,7 +855,7 @@ begin
     where p.parent_project_id = move_subprojects.project_id and p.status = any (v_from) and p.project_step_id is not null
       and (move_subprojects.project_step_id is null or p.project_step_id = move_subprojects.project_step_id)
     order by p.id
-    limit 100 -- each with its steps and tasks; the rest is for the next exchange
+    limit 50 -- each with its steps and tasks; the rest is for the next exchange
     for no key update skip locked
   );
   insert into private.project_work (project_id)
@@ -869,7 +869,7 @@ begin
 end;
 $$;
 comment on function private.move_subprojects(uuid, text, uuid) is
-  'The projects below one follow it (or one of its steps): they pause with it, go on with it, and are cancelled with it. Called with the project locked; those that somebody holds, and more than a hundred, are left to the next exchange.';
+  'The projects below one follow it (or one of its steps): they pause with it, go on with it, and are cancelled with it. Called with the project locked; those that somebody holds, and more than fifty, are left to the next exchange.';
 revoke execute on function private.move_subprojects(uuid, text, uuid) from public;
 
 -- human_approval, human_input ----------------------------------------------------------------------------------------
@@ -1010,8 +1010,12 @@ begin
     order by r.id
     for update of r skip locked
   loop
-    update public.input_requests r set status = 'expired' where r.id = v_request.id returning r.* into v_request;
-    perform private.end_question(v_request);
+    begin
+      update public.input_requests r set status = 'expired' where r.id = v_request.id returning r.* into v_request;
+      perform private.end_question(v_request);
+    exception when others then
+      perform private.fail_broken_project((select s.project_id from public.project_steps s where s.id = v_request.project_step_id), sqlstate, sqlerrm);
+    end;
   end loop;
 end;
 $$;

@@ -18,6 +18,7 @@ from tests.database.project_kit import (
     play,
     started,
 )
+from tests.database.workflow_kit import add_workflow
 
 TEXT = "x" * 99_000
 
@@ -80,9 +81,9 @@ def test_a_project_that_breaks_breaks_nobody_elses_report(world: World, tenant: 
 @pytest.mark.parametrize(
     "steps",
     [
-        [{"type": "subproject"}] * 110,
+        [{"type": "subproject"}] * 60,
         [{"type": "human_approval", "prompt": "?"}] * 700,
-        [{"type": "map", "over": "a", "prompt": "{{ item }}"}] * 6,
+        [{"type": "map", "over": "a", "prompt": "{{ item }}"}] * 3,
         [{"prompt": "{{ steps.a.result }}"}] * 900,
     ],
     ids=["subprojects", "questions", "maps", "large prompts"],
@@ -98,7 +99,7 @@ def test_what_starts_at_once_is_spread_over_exchanges(
         plan.append({"id": f"s{n}", "dependencies": ["a"]} | agent | more | step)
     project = started(tenant, plan)
     lease = worker.claim_one(tenant)
-    finish(worker, lease, [*["z" * 200] * 99] if steps[0].get("over") is None else list(range(20)))
+    finish(worker, lease, [*["z" * 200] * 99] if steps[0].get("over") is None else list(range(1000)))
     first = len([s for s in project.steps().values() if s["status"] == "ready" and s["task_id"] is None])
     assert 0 < first < len(steps), "some have begun, and some wait for the next exchange"
     for _ in range(10):
@@ -113,7 +114,7 @@ def test_what_starts_at_once_is_spread_over_exchanges(
 
 
 def test_a_project_with_very_many_below_it_is_cancelled_by_and_by(tenant: Tenant, worker: Worker) -> None:
-    steps = [{"id": f"s{n}", "type": "human_input", "prompt": "?"} for n in range(120)]
+    steps = [{"id": f"s{n}", "type": "human_input", "prompt": "?"} for n in range(60)]
     plan = [{"id": step["id"], "type": "subproject", "plan": {"steps": [step]}} for step in steps]
     project = started(tenant, plan)
     worker.exchange(max_tasks=1, organizations=["nobody"])
@@ -198,7 +199,29 @@ def test_a_failed_subproject_that_somebody_writes_to_is_not_made_twice(tenant: T
     assert (project.status, len(project.children())) == ("completed", 1)
 
 
+def test_what_a_user_puts_below_an_execution_runs_on_when_that_has_no_time_left(
+    world: World, tenant: Tenant, worker: Worker
+) -> None:
+    flow = add_workflow(tenant.owner, tenant)
+    execution = tenant.owner.call("start_workflow", workflow_id=flow["id"], timeout_seconds=1)
+    above = world.admin.value("select id from public.projects where execution_id = %s", execution["id"])
+    mine = started(tenant, [agent_step(tenant, "x")], parent_project_id=above)
+    reap(Worker(worker.session.at("10 seconds"), worker.id))
+    query = "select status from public.workflow_executions where id = %s"
+    assert world.admin.value(query, execution["id"]) == "timeout"
+    assert (mine.status, mine.states(), len(mine.tasks("x"))) == ("running", {"x": "ready"}, 1)
+    assert mine.tasks("x")[0]["status"] == "pending"
+
+
 # People
+
+
+def test_nobody_puts_projects_below_those_of_others(tenant: Tenant) -> None:
+    project = new_project(tenant, [agent_step(tenant, "a")])
+    for user in (tenant.join("member"), tenant.join("admin")):
+        with refused("PT404", "project_not_found"):
+            new_project(tenant, [agent_step(tenant, "a")], user, parent_project_id=project.id)
+    assert project.read()["subproject_count"] == 0
 
 
 def test_whoever_may_not_answer_does_not_pass_over_the_question(tenant: Tenant) -> None:
