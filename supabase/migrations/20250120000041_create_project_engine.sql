@@ -275,7 +275,9 @@ begin
     select array_agg(c.id order by c.step_index)
     from (
       select s.id, s.step_index, row_number() over (order by s.step_index) as place, sum(
-        case s.step_type when 'map' then 6000 * least(1000, 1 + coalesce(w.largest, 0) / 2) when 'subproject' then 320000 when 'agent' then 1000 when 'transform' then 1000 else 24000 end
+        case s.step_type
+          when 'agent' then 1000 when 'transform' then 1000 when 'subproject' then 320000 when 'map' then 6000 * least(1000, 1 + coalesce(w.largest, 0) / 2) else 24000
+        end
         + 4 * coalesce(w.input, 0)
         + least(16000000, s.templates * coalesce(w.largest, 0) * case s.step_type when 'map' then 10 else 1 end)
       ) over (order by s.step_index) as cost
@@ -553,7 +555,8 @@ as $$
 begin
   raise warning 'project % cannot go on: % %', project_id, code, message;
   update public.projects p
-  set status = 'failed', error_details = jsonb_build_object('step_id', null) || private.step_error(null, 'internal_error', format('The project could not go on (%s).', code))
+  set status = 'failed', error_details = jsonb_build_object('step_id', null)
+    || private.step_error(null, 'internal_error', format('The project could not go on (%s).', code))
   where p.id = fail_broken_project.project_id and p.status in ('running', 'paused');
 exception when others then
   null; -- it stands still; everybody else goes on
@@ -794,7 +797,8 @@ as $$
 declare
   v_projects uuid[];
 begin
-  if not exists (select from public.organizations o where o.slug = old.organization_slug) or not exists (select from public.users u where u.id = old.user_id) then
+  if not exists (select from public.organizations o where o.slug = old.organization_slug)
+    or not exists (select from public.users u where u.id = old.user_id) then
     return null; -- all of it goes
   end if;
   v_projects := array(
