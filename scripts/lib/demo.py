@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -175,22 +175,65 @@ def edit(user: Client, deliverable_id: str, content: str) -> None:
     console.print(table)
 
 
-def run(prompt: str) -> None:
-    """The whole story once; SystemExit with a message when the task did not complete."""
+def one_task(user: Client, prompt: str) -> None:
+    """One task from its insert to version 2; SystemExit with a message when it did not complete."""
+    row = {"organization_slug": "demo-org", "method": "process", "agent_slug": AGENT, "prompt": prompt}
+    task_id = str(fetch(user.table("tasks").insert(row))[0]["id"])
+    say(f"Inserted one row into tasks: {task_id}.")
+    task = follow(user, task_id)
+    if task["status"] != "completed":
+        raise SystemExit(f"demo: the task is {task['status']}: {task['error_code']}: {task['error_message']}")
+    deliverable_id = task["response_metadata"]["deliverable"]["id"]
+    content = show_deliverable(user, deliverable_id)
+    show_trail(user, task)
+    edit(user, deliverable_id, content)
+
+
+def follow_project(user: Client, project_id: str, until: str) -> Row:
+    """Shows what becomes of the steps and approves what is asked, until the project has the status; its overview."""
+    seen: dict[str, str] = {}
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < give_up:
+        overview = dict(fetch(user.rpc("project_overview", {"project_id": project_id})))
+        for step in overview["steps"]:
+            if seen.get(step["step_id"]) != step["status"]:
+                seen[step["step_id"]] = step["status"]
+                console.print(f"  {step['status']:<15}{step['step_name']}", highlight=False, markup=False)
+            for question in step["questions"]:
+                say(f"Asked: {question['prompt']} Answered with yes.")
+                answer = {"input_request_id": question["id"], "response": {"approved": True}}
+                fetch(user.rpc("respond_to_input_request", answer))
+        if overview["status"] == until:
+            return overview
+        if overview["status"] in FINAL:
+            raise SystemExit(f"demo: the project is {overview['status']}: {overview['error_details']}")
+        time.sleep(POLL_SECONDS)
+    raise SystemExit(f"demo: project {project_id} has not ended; the worker's log is {WORKER_LOG.relative_to(ROOT)}")
+
+
+def one_project(user: Client, prompt: str) -> None:
+    """A project from the wish to its deliverables, and its drawing; SystemExit with a message when it failed."""
+    begun = user.table("agent_conversations").insert({"organization_slug": "demo-org", "agent_slug": AGENT})
+    request = {"conversation_id": fetch(begun)[0]["id"], "agent_slug": AGENT, "agents": [AGENT], "prompt": prompt}
+    project_id = str(fetch(user.rpc("plan_project", request))["id"])
+    say(f"Asked {AGENT} for a plan: project {project_id}.")
+    follow_project(user, project_id, "awaiting_approval")
+    fetch(user.rpc("approve_plan", {"project_id": project_id}))
+    say("Approved the plan; it runs.")
+    for step in follow_project(user, project_id, "completed")["steps"]:
+        for deliverable in step["deliverables"]:
+            show_deliverable(user, deliverable["id"])
+    say("The project as Mermaid draws it:")
+    diagram = fetch(user.rpc("project_diagram", {"project_id": project_id}))
+    console.print(diagram, highlight=False, markup=False, soft_wrap=True)
+
+
+def run(story: Callable[[Client, str], None], prompt: str) -> None:
+    """One story on the stack, with a worker and a new user."""
     began = time.monotonic()
     with stack() as env:
         with worker(env):
-            user = sign_up(env)
-            row = {"organization_slug": "demo-org", "method": "process", "agent_slug": AGENT, "prompt": prompt}
-            task_id = str(fetch(user.table("tasks").insert(row))[0]["id"])
-            say(f"Inserted one row into tasks: {task_id}.")
-            task = follow(user, task_id)
-            if task["status"] != "completed":
-                raise SystemExit(f"demo: the task is {task['status']}: {task['error_code']}: {task['error_message']}")
-            deliverable_id = task["response_metadata"]["deliverable"]["id"]
-            content = show_deliverable(user, deliverable_id)
-            show_trail(user, task)
-            edit(user, deliverable_id, content)
+            story(sign_up(env), prompt)
         say(f"Done in {time.monotonic() - began:.1f} s. The stack is still up:")
         console.print(
             f"  API        {env['SUPABASE_URL']}/rest/v1  (keys in .env, or: ./scripts/stack env)\n"
@@ -210,9 +253,11 @@ def main() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-    prompt = " ".join(sys.argv[1:]).strip() or "Write a post about tide pools"
+    story, words, wish = one_task, sys.argv[1:], "Write a post about tide pools"
+    if words[:1] == ["--project"]:
+        story, words, wish = one_project, words[1:], "Write about tides, moons and boats"
     try:
-        run(prompt)
+        run(story, " ".join(words).strip() or wish)
     except KeyboardInterrupt:
         raise SystemExit("demo: interrupted") from None
     except subprocess.CalledProcessError as error:

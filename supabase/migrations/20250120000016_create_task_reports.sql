@@ -139,6 +139,28 @@ comment on function private.take_events(jsonb) is 'Appends events to the tasks''
 revoke execute on function private.take_events(jsonb) from public;
 grant execute on function private.take_events(jsonb) to service_role;
 
+create function private.hold_conversation_of_step(project_step_id uuid) returns uuid
+language plpgsql volatile security invoker set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  -- One that is just being deleted is not waited for; the deliverable would lose it anyway.
+  select c.id into v_id
+  from public.agent_conversations c
+  where c.id = (
+    select p.conversation_id from public.projects p
+    where p.id = (select s.project_id from public.project_steps s where s.id = hold_conversation_of_step.project_step_id)
+  )
+  for key share skip locked;
+  return v_id;
+end;
+$$;
+comment on function private.hold_conversation_of_step(uuid) is
+  'The conversation of the step''s project, locked so that it stays; its deliverables are read by whoever shares it, as the results of its steps are. Null when it is just being deleted.';
+revoke execute on function private.hold_conversation_of_step(uuid) from public;
+grant execute on function private.hold_conversation_of_step(uuid) to service_role;
+
 create function private.write_deliverables(items jsonb) returns table (task_id uuid, written jsonb)
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
@@ -161,7 +183,9 @@ begin
   ),
   made as (
     insert into public.deliverables (id, organization_slug, user_id, conversation_id, task_id, project_step_id, title, type, agent_name, metadata)
-    select (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid, f.organization_slug, f.user_id, f.agent_conversation_id, f.task_id, f.project_step_id,
+    select (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid, f.organization_slug, f.user_id,
+      case when f.agent_conversation_id is null and f.project_step_id is not null then private.hold_conversation_of_step(f.project_step_id) else f.agent_conversation_id end,
+      f.task_id, f.project_step_id,
       left(f.deliverable ->> 'title', 500), coalesce(f.deliverable ->> 'type', f.deliverable_type), f.agent_name,
       coalesce(nullif(f.deliverable -> 'metadata', 'null'), '{}')
     from found f

@@ -147,7 +147,7 @@ as $$
 declare
   v_keys constant text[] := array[
     'id', 'name', 'type', 'agent', 'prompt', 'params', 'dependencies', 'condition', 'on_failure', 'required_role', 'schema', 'shows',
-    'expires_in_seconds', 'on_expiry', 'over', 'transform', 'plan', 'timeout_seconds', 'max_attempts'
+    'expires_in_seconds', 'on_expiry', 'over', 'transform', 'plan', 'timeout_seconds', 'max_attempts', 'deliverable'
   ];
   v_people constant boolean := type in ('human_approval', 'human_input');
   v_key text;
@@ -159,13 +159,14 @@ begin
   end if;
   select k.key into v_key from jsonb_object_keys(step) k (key)
   where k.key in ('required_role', 'schema', 'shows', 'expires_in_seconds', 'on_expiry') and not v_people
-    or k.key = 'over' and type <> 'map' or k.key = 'transform' and type <> 'transform' or k.key = 'plan' and type <> 'subproject'
+    or k.key = 'deliverable' and type not in ('agent', 'map') or k.key = 'over' and type <> 'map' or k.key = 'transform' and type <> 'transform' or k.key = 'plan' and type <> 'subproject'
   limit 1;
   if v_key is not null then
     return format('is of the type %s, which has no "%s"', type, v_key);
   end if;
   select k.key into v_key from jsonb_each(step) k
-  where k.key in ('name', 'type', 'agent', 'prompt', 'condition', 'on_failure', 'required_role', 'on_expiry', 'over', 'shows', 'transform') and jsonb_typeof(k.value) <> 'string'
+  where k.key in ('name', 'type', 'agent', 'prompt', 'condition', 'on_failure', 'required_role', 'on_expiry', 'over', 'shows', 'transform', 'deliverable')
+    and jsonb_typeof(k.value) <> 'string'
   limit 1;
   if v_key is not null then
     return format('has a "%s" that is no text', v_key);
@@ -201,6 +202,7 @@ begin
     when type = 'human_approval' and step ? 'schema' and jsonb_typeof(step -> 'schema') <> 'object' then 'has a schema that is no object'
     when step ? 'timeout_seconds' and not private.number_is(step -> 'timeout_seconds', 1, 86400) then 'has a timeout_seconds that is not between 1 and 86400'
     when step ? 'max_attempts' and not private.number_is(step -> 'max_attempts', 1, 100) then 'has a max_attempts that is not between 1 and 100'
+    when btrim(step ->> 'deliverable', e' \t\r\n') = '' or length(step ->> 'deliverable') > 100 then 'has a deliverable that is blank or over 100 characters'
     when type = 'subproject' and coalesce(jsonb_typeof(step -> 'plan') <> 'object', true) then 'has no plan'
   end;
 end;
@@ -373,7 +375,8 @@ begin
       -- An admin reads the conversations of others, but does not speak in them.
       or private.is_client() and v_conversation.user_id <> new.user_id and v_conversation.id not in (select private.my_shared_conversations()) then
       raise exception using errcode = 'PT404', message = 'conversation_not_found',
-        detail = format('You have no conversation %s in this organization.', new.conversation_id), hint = 'A project belongs to a conversation: create one first.';
+        detail = case when new.conversation_id is null then 'No conversation_id was given.' else format('You have no conversation %s in this organization.', new.conversation_id) end,
+        hint = 'A project belongs to a conversation: insert {"organization_slug", "agent_slug"} into agent_conversations, and send its id as conversation_id.';
     end if;
     new.organization_slug := private.my_organization_or_default(v_conversation.organization_slug);
     if new.parent_project_id is not null then

@@ -106,7 +106,7 @@ comment on table public.project_steps is 'Steps of a project and how far they ar
 comment on column public.project_steps.step_id is 'Name within the plan, which dependencies refer to.';
 comment on column public.project_steps.agent_slug is 'Without a foreign key: an agent that is gone fails the step when it is its turn.';
 comment on column public.project_steps.condition is 'jq predicate over {"steps": {id: {status, result}}}; when it does not hold the step is skipped.';
-comment on column public.project_steps.settings is 'What else the plan says about the step: required_role, schema, expires_in_seconds, on_expiry, shows, over, transform, plan, timeout_seconds, max_attempts.';
+comment on column public.project_steps.settings is 'What else the plan says about the step: required_role, schema, expires_in_seconds, on_expiry, shows, over, transform, plan, timeout_seconds, max_attempts, deliverable.';
 comment on column public.project_steps.status is 'ready: what it depends on is over, and it is in the queue (task_id) or waits until its project runs.';
 comment on column public.project_steps.task_id is 'The task that does it, or did; it keeps the result. No foreign key: that would cost the hot path, and a task that is gone leaves no trace of its result anyway.';
 comment on column public.project_steps.result is

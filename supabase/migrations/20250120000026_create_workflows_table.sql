@@ -184,12 +184,14 @@ language sql immutable security invoker set search_path = ''
 as $$
   select case
     -- What runs elsewhere is known there; here it is only named.
-    when workflow_data ? 'url' then case
-      when jsonb_typeof(workflow_data -> 'url') <> 'string' or workflow_data ->> 'url' !~ '^(https?://|\$\{[A-Za-z_])' or length(workflow_data ->> 'url') > 2000
-        then 'url is no http(s) address of at most 2000 characters'
-      when framework = 'langgraph' and coalesce(workflow_data ->> 'assistant_id', '') = '' then 'a langgraph deployment (url) needs the assistant_id'
-      when framework = 'agno' and coalesce(workflow_data ->> 'agent_id', workflow_data ->> 'team_id', workflow_data ->> 'workflow_id', '') = ''
-        then 'an agno deployment (url) needs one of agent_id, team_id, workflow_id'
+    when workflow_data = '{}' then null
+    when workflow_data ? 'endpoint' then case
+      when jsonb_typeof(workflow_data #> '{endpoint,url}') is distinct from 'string'
+        or workflow_data #>> '{endpoint,url}' !~ '^(https?://|\$\{[A-Za-z_])' or length(workflow_data #>> '{endpoint,url}') > 2000
+        then 'endpoint.url is no http(s) address of at most 2000 characters'
+      when framework = 'langgraph' and coalesce(workflow_data #>> '{endpoint,assistant_id}', '') = '' then 'the endpoint of a langgraph deployment needs the assistant_id'
+      when framework = 'agno' and coalesce(workflow_data #>> '{endpoint,agent_id}', workflow_data #>> '{endpoint,team_id}', workflow_data #>> '{endpoint,workflow_id}', '') = ''
+        then 'the endpoint of an agno deployment needs one of agent_id, team_id, workflow_id'
     end
     when framework = 'n8n' then case
       when not private.list_is_filled(workflow_data -> 'nodes') then 'nodes is no list with nodes of n8n'
@@ -217,7 +219,7 @@ as $$
   end;
 $$;
 comment on function private.code_problem(text, jsonb) is
-  'What is wrong with a workflow written for a framework, null when nothing is. {url, …} names one that is deployed elsewhere; otherwise n8n has nodes, connections and a trigger, langgraph nodes, edges and startNode, agno agent and model, crewai agents and tasks.';
+  'What is wrong with a workflow written for a framework, null when nothing is. {endpoint: {url, …}} says where it is deployed, {} that it is where the agent''s endpoint says; otherwise n8n has nodes, connections and a trigger, langgraph nodes, edges and startNode, agno agent and model, crewai agents and tasks.';
 revoke execute on function private.code_problem(text, jsonb) from public;
 grant execute on function private.code_problem(text, jsonb) to authenticated, service_role;
 
@@ -239,12 +241,12 @@ as $$
     )
     else coalesce((
       select jsonb_object_agg(
-        k.key, case when k.key in ('prompt', 'params', 'over') and start_id is not null then private.with_input(k.value::text, start_id)::jsonb else k.value end
+        k.key, case when k.key in ('prompt', 'params', 'over', 'shows') and start_id is not null then private.with_input(k.value::text, start_id)::jsonb else k.value end
       )
       from jsonb_each(settings) k
       where k.value <> 'null' and k.key in (
-        'name', 'agent', 'prompt', 'params', 'on_failure', 'required_role', 'schema', 'expires_in_seconds', 'on_expiry', 'over', 'transform', 'plan',
-        'timeout_seconds', 'max_attempts'
+        'name', 'agent', 'prompt', 'params', 'on_failure', 'required_role', 'schema', 'shows', 'expires_in_seconds', 'on_expiry', 'over', 'transform', 'plan',
+        'timeout_seconds', 'max_attempts', 'deliverable'
       )
     ), '{}')
     || jsonb_strip_nulls(jsonb_build_object('id', settings -> 'id', 'type', node_type, 'name', coalesce(settings -> 'name', settings -> 'label')))
@@ -319,9 +321,9 @@ begin
     if v_problem is not null then
       perform private.refuse_workflow(v_problem);
     end if;
-    if private.is_client() and private.literal_credential(workflow.workflow_data) is not null then
+    if private.is_client() and private.literal_credential(workflow.workflow_data -> 'endpoint') is not null then
       raise exception using errcode = '22023', message = 'credential_is_literal',
-        detail = format('workflow_data.%s of workflow "%s" holds a credential, and everybody who sees the workflow reads it.', private.literal_credential(workflow.workflow_data), workflow.name),
+        detail = format('workflow_data.endpoint.%s of workflow "%s" holds a credential, and everybody who sees the workflow reads it.', private.literal_credential(workflow.workflow_data -> 'endpoint'), workflow.name),
         hint = 'Keep it among the organization''s secrets and write its name here, e.g. "${API_TOKEN}".';
     end if;
     return;

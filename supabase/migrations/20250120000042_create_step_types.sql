@@ -352,6 +352,14 @@ comment on function private.hold_agents(public.projects, uuid[]) is
   'Locks and returns the agents of steps that can be used now. Steps whose agent is gone or not active fail; those whose agent somebody just changes are left to the next exchange.';
 revoke execute on function private.hold_agents(public.projects, uuid[]) from public;
 
+create function private.method_of_step(settings jsonb) returns text
+language sql immutable set search_path = ''
+as $$
+  select case when settings ? 'deliverable' then 'process' else 'converse' end;
+$$;
+comment on function private.method_of_step(jsonb) is 'The method of the tasks of a step with these settings: process where it is to end as a deliverable, else converse.';
+revoke execute on function private.method_of_step(jsonb) from public;
+
 create function private.start_agent_steps(project public.projects, ids uuid[]) returns void
 language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
@@ -386,9 +394,11 @@ begin
     ),
     made as (
       insert into public.tasks (
-        id, organization_slug, user_id, method, agent_slug, agent_name, prompt, params, timeout_seconds, max_attempts, project_step_id, execution_id, metadata
+        id, organization_slug, user_id, method, deliverable_type, agent_slug, agent_name, prompt, params, timeout_seconds, max_attempts, project_step_id,
+        execution_id, metadata
       )
-      select c.task_id, project.organization_slug, project.user_id, 'converse', c.agent_slug, c.agent_name, c.prompt, c.params,
+      select c.task_id, project.organization_slug, project.user_id, private.method_of_step(c.settings), coalesce(c.settings ->> 'deliverable', 'text'),
+        c.agent_slug, c.agent_name, c.prompt, c.params,
         coalesce((c.settings ->> 'timeout_seconds')::integer, 300), coalesce((c.settings ->> 'max_attempts')::integer, 3), c.id, project.execution_id,
         jsonb_build_object('project_id', project.id, 'step_id', c.step_id)
       from chosen c
@@ -584,7 +594,10 @@ begin
   if jsonb_typeof(v_list) is distinct from 'array' or jsonb_array_length(v_list) > 1000 then
     perform private.fail_step(step.id, case when jsonb_typeof(v_list) = 'array' then 'map_too_long' else 'map_not_a_list' end, case
       when jsonb_typeof(v_list) = 'array' then format('The list that the step goes over has %s elements; at most 1000 are allowed.', jsonb_array_length(v_list))
-      else format('What the step goes over is %s and no list.', coalesce(jsonb_typeof(v_list), 'missing or over 4000000 bytes'))
+      else format(
+        'What the step goes over is %s and no list. An agent answers in JSON when its io_schema.output asks for it; name the list in it: {{ steps.ID.result.KEY }}.',
+        coalesce(jsonb_typeof(v_list), 'missing or over 4000000 bytes')
+      )
     end);
     return;
   end if;
@@ -618,9 +631,11 @@ begin
   ),
   made as (
     insert into public.tasks (
-      id, organization_slug, user_id, method, agent_slug, agent_name, prompt, params, timeout_seconds, max_attempts, project_step_id, execution_id, metadata
+      id, organization_slug, user_id, method, deliverable_type, agent_slug, agent_name, prompt, params, timeout_seconds, max_attempts, project_step_id,
+      execution_id, metadata
     )
-    select c.task_id, project.organization_slug, project.user_id, 'converse', step.agent_slug, step.agent_name, c.prompt, c.params,
+    select c.task_id, project.organization_slug, project.user_id, private.method_of_step(step.settings), coalesce(step.settings ->> 'deliverable', 'text'),
+      step.agent_slug, step.agent_name, c.prompt, c.params,
       coalesce((step.settings ->> 'timeout_seconds')::integer, 300), coalesce((step.settings ->> 'max_attempts')::integer, 3), step.id, project.execution_id,
       jsonb_build_object('project_id', project.id, 'step_id', step.step_id, 'index', c.position)
     from chosen c

@@ -176,7 +176,11 @@ def usage(scene: Scene, _: str) -> Json:
 
 
 def workflow(scene: Scene, whose: str) -> Json:
-    built = {"workflow_data": {"url": "https://n8n.example.com/webhook/w"}, "workflow_type": "code", "framework": "n8n"}
+    built = {
+        "workflow_data": {"endpoint": {"url": "https://n8n.example.com/webhook/w"}},
+        "workflow_type": "code",
+        "framework": "n8n",
+    }
     return {"organization_slug": scene.slug, "name": unique("workflow"), **built, **agent_slug(scene, whose)}
 
 

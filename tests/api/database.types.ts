@@ -5824,6 +5824,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      workflow_diagram: { Args: { workflow_id: string }; Returns: string };
       write_plan: {
         Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
         Returns: Json;

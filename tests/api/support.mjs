@@ -114,13 +114,18 @@ export async function taskEventsAfter(client, taskId, sequence) {
   );
 }
 
-// An offline worker for these organizations. Returns a function that stops it and checks that it left in order.
-export async function startWorker(organizationSlugs) {
+// An offline worker for these organizations, whose model takes so many seconds. Returns a function that stops it and checks that it left in order.
+export async function startWorker(organizationSlugs, seconds = 1) {
   const scope = organizationSlugs.flatMap((slug) => ["--organization", slug]);
   const python = process.env.PYTHON ?? `${ROOT}/.venv/bin/python`;
   const worker = spawn(python, ["-m", "workers", "run", "--offline", "--poll-interval", "0.2", ...scope], {
     cwd: ROOT,
-    env: { ...process.env, LLM_OFFLINE_DELAY: "1", LOG_FORMAT: "json", ORCHESTRATOR_ALLOW_PRIVATE_HOSTS: "1" },
+    env: {
+      ...process.env,
+      LLM_OFFLINE_DELAY: String(seconds),
+      LOG_FORMAT: "json",
+      ORCHESTRATOR_ALLOW_PRIVATE_HOSTS: "1",
+    },
     stdio: ["ignore", "ignore", "pipe"],
   });
   let log = "";

@@ -108,7 +108,7 @@ def attack(stack: Stack, http: httpx.Client) -> Attack:
     return Attack(victim, victim.people["owner"], eve, own)
 
 
-REMOTE = {"url": "https://n8n.example.com/webhook/w"}
+REMOTE = {"endpoint": {"url": "https://n8n.example.com/webhook/w"}}
 WORKFLOW = {"name": "w", "workflow_data": REMOTE, "workflow_type": "code", "framework": "n8n"}
 
 

@@ -107,6 +107,7 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "plan_project": {"conversation_id": NOBODY, "agent_slug": "x", "prompt": "x"},
     "refine_project": {"project_id": NOBODY, "prompt": "x"},
     "project_diagram": {"project_id": NOBODY},
+    "workflow_diagram": {"workflow_id": NOBODY},
     "project_overview": {"project_id": NOBODY},
     "project_step_result": {"project_step_id": NOBODY},
     "resume_project": {"project_id": NOBODY},

@@ -104,6 +104,7 @@ MEMBER_RPCS = {
     "pause_queue": {"authenticated", "service_role"},
     "plan_project": {"authenticated", "service_role"},
     "project_diagram": {"authenticated", "service_role"},
+    "workflow_diagram": {"authenticated", "service_role"},
     "project_overview": {"authenticated", "service_role"},
     "project_step_result": {"authenticated", "service_role"},
     "refine_project": {"authenticated", "service_role"},
@@ -398,7 +399,7 @@ def test_clients_call_only_the_definer_functions_that_check_who_they_are(scene: 
     invokers |= {f"{action}_execution" for action in ("pause", "resume", "cancel", "retry")}
     invokers |= {"start_project", "pause_project", "resume_project", "cancel_project"}
     invokers |= {"plan_project", "refine_project", "approve_plan", "project_diagram", "project_overview"}
-    invokers |= {"run_tree", "task_trace", "run_step_payload", "latest_workflow_data"}
+    invokers |= {"workflow_diagram", "run_tree", "task_trace", "run_step_payload", "latest_workflow_data"}
     lists = {name for name in MEMBER_RPCS if name.startswith("organization_")}
     bodies = set(MEMBER_RPCS) - invokers - lists | {"change_membership", "steer_project"}
     helpers = {

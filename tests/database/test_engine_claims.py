@@ -10,11 +10,11 @@ from tests.database.kit import Row, Session, Tenant, Worker, World, in_parallel,
 TASK_KEYS = {
     *("id", "organization_slug", "user_id", "method", "prompt", "params", "deliverable_type", "deliverable_metadata"),
     *("timeout_seconds", "attempt", "max_attempts", "agent_conversation_id", "agent_slug", "agent_name", "metadata"),
-    *("priority", "created_at", "queue_seconds"),
+    *("priority", "created_at", "queue_seconds", "trace_context"),
 }
 AGENT_KEYS = {
     *("slug", "name", "description", "version", "agent_type", "context", "io_schema", "capabilities", "endpoint"),
-    *("llm_config", "metadata", "status", "is_private"),
+    *("llm_config", "metadata", "status", "is_private", "framework"),
 }
 
 

@@ -208,15 +208,19 @@ def test_ten_thousand_nodes_are_checked_in_seconds(place: Tenant) -> None:
 GOOD: dict[str, tuple[str, Row]] = {
     "n8n": ("n8n", {"nodes": [{"name": "In", "type": "n8n-nodes-base.webhook"}], "connections": {}}),
     "n8n trigger": ("n8n", {"nodes": [{"name": "In", "type": "n8n-nodes-base.manualTrigger"}], "connections": {}}),
-    "n8n remote": ("n8n", {"url": "https://n8n.example.com/webhook/x", "headers": {"X-Key": "${N8N_KEY}"}}),
+    "n8n remote": (
+        "n8n",
+        {"endpoint": {"url": "https://n8n.example.com/webhook/x", "headers": {"X-Key": "${N8N_KEY}"}}},
+    ),
     "langgraph": ("langgraph", {"nodes": [{"id": "plan"}], "edges": [], "startNode": "plan"}),
     "langgraph names": ("langgraph", {"nodes": ["plan"], "edges": [], "startNode": "plan"}),
-    "langgraph remote": ("langgraph", {"url": "${LANGGRAPH_URL}", "assistant_id": "agent"}),
+    "langgraph remote": ("langgraph", {"endpoint": {"url": "${LANGGRAPH_URL}", "assistant_id": "agent"}}),
     "agno": ("agno", {"agent": {"name": "Ana", "model": "gpt-4o"}}),
     "agno apart": ("agno", {"agent": "ana", "model": {"id": "gpt-4o"}}),
-    "agno remote": ("agno", {"url": "http://127.0.0.1:7777", "team_id": "research"}),
+    "agno remote": ("agno", {"endpoint": {"url": "http://127.0.0.1:7777", "team_id": "research"}}),
     "crewai": ("crewai", {"agents": [{"role": "r"}], "tasks": [{"description": "d"}]}),
-    "crewai remote": ("crewai", {"url": "https://crew.example.com"}),
+    "where the agent is": ("crewai", {}),
+    "crewai remote": ("crewai", {"endpoint": {"url": "https://crew.example.com"}}),
 }
 
 
@@ -227,11 +231,11 @@ def test_a_code_workflow_is_what_its_framework_runs_or_where_it_is_deployed(plac
 
 
 BAD_CODE: dict[str, tuple[str, Row, str]] = {
-    "url": ("crewai", {"url": "ftp://crew"}, "url is no http(s) address"),
-    "url no text": ("crewai", {"url": 1}, "url is no http(s) address"),
-    "assistant": ("langgraph", {"url": "https://a.example.com"}, "assistant_id"),
-    "deployment": ("agno", {"url": "https://a.example.com"}, "agent_id, team_id, workflow_id"),
-    "n8n nodes": ("n8n", {}, "nodes"),
+    "url": ("crewai", {"endpoint": {"url": "ftp://crew"}}, "endpoint.url is no http(s) address"),
+    "url no text": ("crewai", {"endpoint": {"url": 1}}, "endpoint.url is no http(s) address"),
+    "assistant": ("langgraph", {"endpoint": {"url": "https://a.example.com"}}, "assistant_id"),
+    "deployment": ("agno", {"endpoint": {"url": "https://a.example.com"}}, "agent_id, team_id, workflow_id"),
+    "n8n nodes": ("n8n", {"connections": {}}, "nodes"),
     "n8n connections": ("n8n", {"nodes": [{"type": "webhook"}]}, "connections"),
     "n8n trigger": ("n8n", {"nodes": [{"type": "set"}], "connections": {}}, "trigger"),
     "langgraph nodes": ("langgraph", {"edges": [], "startNode": "a"}, "nodes"),
@@ -263,7 +267,9 @@ def test_a_code_workflow_that_its_framework_could_not_run_is_refused(place: Tena
 )
 def test_a_credential_is_named_and_not_written_down(place: Tenant, data: Row) -> None:
     with refused("22023", "credential_is_literal"):
-        add_code(place.owner, place, name="Secret", workflow_data={"url": "https://crew.example.com", **data})
+        add_code(
+            place.owner, place, name="Secret", workflow_data={"endpoint": {"url": "https://crew.example.com", **data}}
+        )
 
 
 def test_the_framework_is_that_of_the_agent(place: Tenant) -> None:
@@ -271,5 +277,5 @@ def test_the_framework_is_that_of_the_agent(place: Tenant) -> None:
     with refused("22023", "workflow_invalid") as refusal:
         add_code(place.owner, place, agent_slug=agent)
     assert "agno" in refusal.detail
-    data = {"url": "https://agno.example.com", "agent_id": "a"}
+    data = {"endpoint": {"url": "https://agno.example.com", "agent_id": "a"}}
     add_code(place.owner, place, agent_slug=agent, framework="agno", workflow_data=data)

@@ -68,7 +68,7 @@ def test_a_version_that_waited_for_a_higher_one_is_refused(tenant: Tenant) -> No
         session.connection.execute(
             "insert into public.workflows (organization_slug, agent_slug, name, workflow_data, workflow_type,"
             " framework, version, is_active) values (%s, %s, 'Publish', %s, 'code', 'crewai', %s, false)",
-            [tenant.slug, tenant.agent, Jsonb({"url": "https://crew.example.com"}), version],
+            [tenant.slug, tenant.agent, Jsonb({"endpoint": {"url": "https://crew.example.com"}}), version],
         )
 
     def late(session: Session) -> None:

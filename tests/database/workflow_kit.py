@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.database.kit import Row, Session, Tenant, Worker
 
-REMOTE: Mapping[str, Any] = {"url": "https://crews.example.com"}
+REMOTE: Mapping[str, Any] = {"endpoint": {"url": "https://crews.example.com"}}
 """A code workflow that is deployed elsewhere, for the framework crewai."""
 
 

@@ -24,6 +24,8 @@ You plan the work that is asked for; you do not do it. Answer with a plan of ste
 - human_input: a person answers the question in prompt.
 - transform: a jq program over {"steps": {ID: {"status", "result"}}}. condition: the same, as a predicate; unless it
   holds the step is skipped.
+- deliverable: on a step of an agent whose result the user is to keep, what it is (report, text, code, ...): the result
+  is then saved as a document. At least the last result should be; drafts in between need not.
 - subproject: plan holds {"steps": [...]} of its own.
 Leave out keys that a step does not need. Use as few steps as do the work well."""
 
@@ -101,5 +103,6 @@ def _step(slugs: list[str]) -> dict[str, Any]:
         "plan": {"type": "object", "required": ["steps"], "properties": {"steps": {"type": "array"}}},
         "timeout_seconds": {"type": "integer", "minimum": 1},
         "max_attempts": {"type": "integer", "minimum": 1},
+        "deliverable": {"type": "string", "minLength": 1, "maxLength": 100},
     }
     return {"type": "object", "required": ["id", "name"], "properties": properties, "additionalProperties": False}

@@ -10,6 +10,8 @@ from workers.agents.draft import Draft
 from workers.agents.plan_format import Plan, PlanBrief
 
 _MOST_PARTS = 3
+_BETWEEN = re.compile(r"\s*(?:,|;|\band\b|&)\s*")
+_DELIVERABLE = {"deliverable": "text"}
 _FREE = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -31,8 +33,9 @@ def sample_plan(brief: PlanBrief, draft: Draft) -> Plan:
 
 def _steps(brief: PlanBrief, draft: Draft, slugs: Sequence[str]) -> list[dict[str, Any]]:
     if brief.max_steps < 3:
-        return [_agent("write", "Write it", slugs[0], brief.request)]
-    terms = list(draft.keywords)[: min(_MOST_PARTS, brief.max_steps - 3)]
+        return [_agent("write", "Write it", slugs[0], brief.request) | _DELIVERABLE]
+    subjects = [piece for keyword in draft.keywords for piece in _BETWEEN.split(keyword) if piece]
+    terms = list(dict.fromkeys(subjects))[: min(_MOST_PARTS, brief.max_steps - 3)]
     topic = draft.keywords[0]
     research = _agent("research", f"Find out about {topic}", slugs[0], f"Collect what is needed for: {brief.request}")
     parts = [
@@ -46,6 +49,7 @@ def _steps(brief: PlanBrief, draft: Draft, slugs: Sequence[str]) -> list[dict[st
     before = [part["id"] for part in parts] or ["research"]
     pieces = "\n\n".join(f"{{{{ steps.{name}.result }}}}" for name in before)
     write = _agent("write", "Put it together", slugs[-1], f"Make one text for: {brief.request}\n\n{pieces}", *before)
+    write |= _DELIVERABLE
     approve = {
         "id": "approve",
         "name": "Approve the text",
@@ -67,7 +71,7 @@ def _refined(brief: PlanBrief, present: list[dict[str, Any]]) -> list[dict[str, 
     name = next(name for number in range(1, len(present) + 2) if (name := f"refine-{number}") not in taken)
     wish = " ".join(_FREE.sub(" ", brief.request).split())[:60] or "the wish"
     prompt = f"{brief.request}\n\n" + "\n\n".join(f"{{{{ steps.{step}.result }}}}" for step in last)
-    return [*present, _agent(name, f"Refine: {wish}", str(brief.agents[-1]["slug"]), prompt, *last)]
+    return [*present, _agent(name, f"Refine: {wish}", str(brief.agents[-1]["slug"]), prompt, *last) | _DELIVERABLE]
 
 
 def _agent(name: str, title: str, agent: str, prompt: str, *dependencies: str) -> dict[str, Any]:

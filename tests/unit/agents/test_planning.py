@@ -253,3 +253,19 @@ def test_the_offline_model_refines_by_one_step() -> None:
     third = sample(brief(present=second))
     assert len({step["id"] for step in third["steps"]}) == len(first["steps"]) + 2
     assert sample(brief(present=first, max_steps=len(first["steps"])))["steps"] == first["steps"]
+
+
+def test_the_offline_plan_has_parts_side_by_side_and_ends_as_a_deliverable() -> None:
+    steps = {step["id"]: step for step in sample(brief(request="A guide to tides, moons and boats"))["steps"]}
+    parts = [steps[f"part-{number}"] for number in (1, 2, 3)]
+    assert [part["name"] for part in parts] == [
+        "Write about A guide to tides",
+        "Write about moons",
+        "Write about boats",
+    ]
+    assert [part["dependencies"] for part in parts] == [["research"]] * 3
+    assert {name: step["deliverable"] for name, step in steps.items() if "deliverable" in step} == {"write": "text"}
+    for most in (1, 2, 3):
+        assert [s.get("deliverable") for s in sample(brief(max_steps=most))["steps"] if s["type"] == "agent"][-1]
+    last = sample(brief(present={"steps": list(steps.values())}, request="Then translate it"))["steps"][-1]
+    assert (last["id"], last["deliverable"]) == ("refine-1", "text")
