@@ -380,7 +380,8 @@ begin
     end if;
     new.organization_slug := private.my_organization_or_default(v_conversation.organization_slug);
     if new.parent_project_id is not null then
-      select p.* into v_parent from public.projects p where p.id = new.parent_project_id and p.organization_slug = new.organization_slug;
+      select p.* into v_parent from public.projects p where p.id = new.parent_project_id and p.organization_slug = new.organization_slug
+        and (p.user_id = new.user_id or not private.is_client());
       if not found then
         raise exception using errcode = 'PT404', message = 'project_not_found',
           detail = format('You have no project %s in this organization.', new.parent_project_id), hint = 'Leave parent_project_id out, or correct it.';

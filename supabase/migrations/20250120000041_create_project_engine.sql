@@ -235,11 +235,82 @@ $$;
 comment on function private.step_error(uuid, text, text) is 'error_details of a step.';
 revoke execute on function private.step_error(uuid, text, text) from public;
 
+create function private.no_time_left(most interval default '3 seconds') returns boolean
+language sql volatile security invoker set search_path = ''
+as $$
+  select clock_timestamp() > statement_timestamp() + most;
+$$;
+comment on function private.no_time_left(interval) is
+  'Whether a statement has taken so long that it starts no further steps, but leaves them to the next exchange: what one project makes of its plan must not end the requests of workers, which carry the tasks of everybody.';
+revoke execute on function private.no_time_left(interval) from public;
+
+create function private.steps_for_now(project_id uuid, ids uuid[]) returns uuid[]
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
+as $$
+begin
+  if cardinality(ids) <= 1 then
+    return ids;
+  end if;
+  return (
+    with step as materialized (
+      select s.id, s.step_index, s.step_type,
+        case when s.step_type = 'transform' or s.condition is not null and not l.is_checked then '{}' else l.refs end as refs,
+        (select count(*) from private.template_expressions(concat(s.prompt, s.params::text))) as templates
+      from public.project_steps s
+      join private.step_links l on l.project_step_id = s.id
+      where s.id = any (ids) and l.project_step_id = any (ids)
+    ),
+    named as (select s.step_index, s.step_type, r.step_id from step s cross join lateral unnest(s.refs) r (step_id)),
+    read as (
+      select n.step_index, n.step_type, (b.result ->> 'bytes')::bigint as bytes,
+        row_number() over (partition by n.step_type, n.step_id order by n.step_index) = 1 and n.step_type = 'agent' as is_first
+      from named n
+      join public.project_steps b on b.project_id = steps_for_now.project_id and b.step_id = n.step_id and b.result is not null
+    ),
+    weighed as (
+      select r.step_index, sum(least(r.bytes, 4000000)) filter (where r.is_first or r.step_type <> 'agent') as input, max(least(r.bytes, 100000)) as largest
+      from read r
+      group by r.step_index
+    )
+    select array_agg(c.id order by c.step_index)
+    from (
+      select s.id, s.step_index, row_number() over (order by s.step_index) as place, sum(
+        case s.step_type
+          when 'agent' then 1000 when 'transform' then 1000 when 'subproject' then 320000 when 'map' then 6000 * least(1000, 1 + coalesce(w.largest, 0) / 2) else 24000
+        end
+        + 4 * coalesce(w.input, 0)
+        + least(16000000, s.templates * coalesce(w.largest, 0) * case s.step_type when 'map' then 10 else 1 end)
+      ) over (order by s.step_index) as cost
+      from step s
+      left join weighed w on w.step_index = s.step_index
+    ) c
+    where c.place = 1 or c.cost <= 16000000
+  );
+end;
+$$;
+comment on function private.steps_for_now(uuid, uuid[]) is
+  'The first of these steps, as many as start in about a second: what they read of results (agents read each result once, 4 MB in all), what they write into tasks, and how many rows they make. At least one.';
+revoke execute on function private.steps_for_now(uuid, uuid[]) from public;
+
+create function private.leave_steps(project_id uuid, ids uuid[]) returns void
+language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
+as $$
+begin
+  if ids <> '{}' then
+    update public.project_steps s set status = 'ready' where s.id = any (ids) and s.status = 'pending';
+    insert into private.project_work (project_id) values (leave_steps.project_id);
+  end if;
+end;
+$$;
+comment on function private.leave_steps(uuid, uuid[]) is 'Steps that may start are started by the next exchange.';
+revoke execute on function private.leave_steps(uuid, uuid[]) from public;
+
 create function private.start_steps(project_id uuid, ids uuid[]) returns uuid[]
 language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_project public.projects;
+  v_now uuid[];
   v_checks uuid[];
   v_type record;
 begin
@@ -259,27 +330,28 @@ begin
   if found then
     perform from public.agent_conversations c where c.id = v_project.conversation_id for key share skip locked;
   end if;
-  if not found then
-    update public.project_steps s set status = 'ready' where s.id = any (ids) and s.status = 'pending';
-    insert into private.project_work (project_id) values (v_project.id);
+  if not found or private.no_time_left() then
+    perform private.leave_steps(v_project.id, ids);
     return '{}';
   end if;
+  v_now := private.steps_for_now(v_project.id, ids);
+  perform private.leave_steps(v_project.id, array(select i.id from unnest(ids) i (id) where cardinality(ids) > cardinality(v_now) and i.id <> all (v_now)));
   v_checks := array(
     select s.id from public.project_steps s join private.step_links l on l.project_step_id = s.id
-    where s.id = any (ids) and s.condition is not null and l.project_step_id = any (ids) and not l.is_checked
+    where s.id = any (v_now) and s.condition is not null and l.project_step_id = any (v_now) and not l.is_checked
     order by s.step_index
   );
   -- What is only an agent's becomes ready together with its task.
-  if v_checks <> '{}' or exists (select from public.project_steps s where s.id = any (ids) and s.step_type <> 'agent') then
+  if v_checks <> '{}' or exists (select from public.project_steps s where s.id = any (v_now) and s.step_type <> 'agent') then
     update public.project_steps s set status = 'ready'
-    where s.id = any (ids) and s.status = 'pending' and (s.step_type <> 'agent' or s.id = any (v_checks));
+    where s.id = any (v_now) and s.status = 'pending' and (s.step_type <> 'agent' or s.id = any (v_checks));
   end if;
   if v_checks <> '{}' then
     perform private.start_evaluations(v_project, v_checks);
   end if;
   for v_type in
     select s.step_type, array_agg(s.id order by s.step_index) as ids from public.project_steps s
-    where s.id = any (ids) and s.id <> all (v_checks)
+    where s.id = any (v_now) and s.id <> all (v_checks)
     group by s.step_type
   loop
     case v_type.step_type
@@ -290,11 +362,11 @@ begin
       else perform private.ask_people(v_project, v_type.ids);
     end case;
   end loop;
-  return array(select s.id from public.project_steps s where s.id = any (ids) and s.completed_at is not null);
+  return array(select s.id from public.project_steps s where s.id = any (v_now) and s.completed_at is not null);
 end;
 $$;
 comment on function private.start_steps(uuid, uuid[]) is
-  'Starts steps whose dependencies are over as their types say (those functions stand in the next migration), if their project runs; returns those that ended at once. Called with the project locked.';
+  'Starts steps whose dependencies are over as their types say (those functions stand in the next migration), if their project runs; returns those that ended at once. What would take long is left to the next exchange. Called with the project locked.';
 revoke execute on function private.start_steps(uuid, uuid[]) from public;
 
 create function private.ready_steps(project_id uuid) returns uuid[]
@@ -426,6 +498,7 @@ declare
   v_projects uuid[];
   v_held uuid[];
   v_project_id uuid;
+  v_tasks uuid[];
 begin
   if not exists (select from new_rows n where n.project_step_id is not null) then
     return null; -- nearly always
@@ -454,10 +527,16 @@ begin
   from unnest(v_moved.ended, v_moved.ended_steps) e (task_id, step_id)
   join public.project_steps s on s.id = e.step_id and s.id = any (v_moved.ended_steps) and s.project_id <> all (v_held);
   foreach v_project_id in array v_held loop
-    perform private.advance_project(v_project_id, array(
+    v_tasks := array(
       select e.task_id from unnest(v_moved.ended, v_moved.ended_steps) e (task_id, step_id)
       join public.project_steps s on s.id = e.step_id and s.id = any (v_moved.ended_steps) and s.project_id = v_project_id
-    ), '{}');
+    );
+    begin
+      perform private.advance_project(v_project_id, v_tasks, '{}');
+    exception when others then
+      -- The tasks of others are in the same statement: it is tried again by itself.
+      insert into private.project_work (project_id, task_id) select v_project_id, x.id from unnest(v_tasks) x (id);
+    end;
   end loop;
   return null;
 end;
@@ -469,6 +548,23 @@ revoke execute on function private.follow_step_tasks() from public;
 create trigger follow_step_tasks after update on public.tasks
 referencing old table as old_rows new table as new_rows
 for each statement execute function private.follow_step_tasks();
+
+create function private.fail_broken_project(project_id uuid, code text, message text) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  raise warning 'project % cannot go on: % %', project_id, code, message;
+  update public.projects p
+  set status = 'failed', error_details = jsonb_build_object('step_id', null)
+    || private.step_error(null, 'internal_error', format('The project could not go on (%s).', code))
+  where p.id = fail_broken_project.project_id and p.status in ('running', 'paused');
+exception when others then
+  null; -- it stands still; everybody else goes on
+end;
+$$;
+comment on function private.fail_broken_project(uuid, text, text) is
+  'Fails a project that cannot be moved on whatever the reason, so that it does not end the exchanges of all workers. The log of Postgres says why. Called with the project locked.';
+revoke execute on function private.fail_broken_project(uuid, text, text) from public;
 
 create function private.advance_forgotten_projects() returns void
 language plpgsql volatile security definer set search_path = ''
@@ -484,7 +580,18 @@ begin
     return;
   end if;
   v_held := array(select p.id from public.projects p where p.id = any (v_projects) order by p.id for no key update skip locked);
+  -- Organizations in turn, so that none with many and large projects keeps the others waiting.
+  v_held := array(
+    select t.id
+    from (
+      select p.id, row_number() over (partition by p.organization_slug order by w.first) as turn, w.first
+      from (select x.project_id, min(x.id) as first from private.project_work x where x.project_id = any (v_held) group by x.project_id) w
+      join public.projects p on p.id = w.project_id
+    ) t
+    order by t.turn, t.first
+  );
   foreach v_project_id in array v_held loop
+    exit when private.no_time_left(interval '1 second');
     with taken as (
       delete from private.project_work w
       where w.id in (select x.id from private.project_work x where x.project_id = v_project_id order by x.id limit 1000 for update skip locked)
@@ -495,10 +602,14 @@ begin
       bool_or(t.task_id is null and t.child_project_id is null) as status
     into v_left
     from taken t;
-    perform private.advance_project(v_project_id, v_left.tasks, private.end_subprojects(v_left.children));
-    if v_left.status then
-      perform private.apply_project_status(v_project_id);
-    end if;
+    begin
+      perform private.advance_project(v_project_id, v_left.tasks, private.end_subprojects(v_left.children));
+      if v_left.status then
+        perform private.apply_project_status(v_project_id);
+      end if;
+    exception when others then
+      perform private.fail_broken_project(v_project_id, sqlstate, sqlerrm);
+    end;
   end loop;
   delete from private.project_work w
   where w.id in (
@@ -595,6 +706,9 @@ declare
   v_status text;
 begin
   select p.status into v_status from public.projects p where p.id = apply_project_status.project_id;
+  if v_status in ('running', 'paused') then
+    perform private.end_steps_without_project(project_id);
+  end if;
   case v_status
     when 'running' then
       update public.project_steps s set status = 'ready'
@@ -610,6 +724,9 @@ begin
     else null;
   end case;
   perform private.move_subprojects(project_id, v_status);
+  -- One that failed, and whose steps were all passed over then.
+  update public.projects p set status = 'completed'
+  where p.id = apply_project_status.project_id and p.status = 'running' and p.total_steps > 0 and p.finished_steps = p.total_steps;
 end;
 $$;
 comment on function private.apply_project_status(uuid) is
@@ -660,6 +777,49 @@ revoke execute on function private.cancel_tasks_of_project() from public;
 create trigger cancel_tasks before delete on public.projects
 for each row execute function private.cancel_tasks_of_project();
 
+create function private.note_deleted_subproject() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.project_work (project_id) select p.id from public.projects p where p.id = old.parent_project_id and p.completed_at is null;
+  return null;
+end;
+$$;
+comment on function private.note_deleted_subproject() is 'After a project is deleted that carried out a step of another: that one is told, by private.project_work, since a project is locked before those below it.';
+revoke execute on function private.note_deleted_subproject() from public;
+
+create trigger note_deleted_subproject after delete on public.projects
+for each row when (old.parent_project_id is not null and old.project_step_id is not null) execute function private.note_deleted_subproject();
+
+create function private.cancel_projects_of_member() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_projects uuid[];
+begin
+  if not exists (select from public.organizations o where o.slug = old.organization_slug)
+    or not exists (select from public.users u where u.id = old.user_id) then
+    return null; -- all of it goes
+  end if;
+  v_projects := array(
+    select p.id from public.projects p
+    where p.organization_slug = old.organization_slug and p.user_id = old.user_id and p.status not in ('completed', 'cancelled') and p.project_step_id is null
+  );
+  perform from public.tasks t
+  where t.id in (select l.id from unnest(v_projects) p (id) cross join lateral private.live_step_tasks(p.id) l (id)) order by t.id for update;
+  perform from public.projects p where p.id = any (v_projects) order by p.id for no key update;
+  update public.projects p set status = 'cancelled' where p.id = any (v_projects) and p.status not in ('completed', 'cancelled');
+  return null;
+end;
+$$;
+comment on function private.cancel_projects_of_member() is
+  'After a membership ends: the member''s projects are cancelled, so that nothing runs in the name of somebody who is gone when a question is answered or a project resumed.';
+revoke execute on function private.cancel_projects_of_member() from public;
+
+-- After cancel_executions_of_member, before cancel_tasks_of_member.
+create trigger cancel_projects_of_member after delete on public.organization_members
+for each row execute function private.cancel_projects_of_member();
+
 -- Functions of members -----------------------------------------------------------------------------------------------
 
 create function private.lock_own_project(project_id uuid) returns public.projects
@@ -703,6 +863,20 @@ $$;
 comment on function private.reset_failed_steps(uuid) is 'The steps that stopped a project are ready again. Called with the project locked.';
 revoke execute on function private.reset_failed_steps(uuid) from public;
 
+create function private.refuse_failed_subproject(project public.projects) returns void
+language plpgsql stable security invoker set search_path = ''
+as $$
+begin
+  if project.status = 'failed' and project.project_step_id is not null then
+    raise exception using errcode = 'PT409', message = 'illegal_move',
+      detail = format('Project %s carries out a step of project %s, which has failed with it.', project.id, project.parent_project_id),
+      hint = format('Call retry_project_step with project_step_id %s.', project.project_step_id);
+  end if;
+end;
+$$;
+comment on function private.refuse_failed_subproject(public.projects) is 'Raises PT409 illegal_move for a project that failed as the step of another: it goes on with that step, and not by itself.';
+revoke execute on function private.refuse_failed_subproject(public.projects) from public;
+
 create function private.steer_project(project_id uuid, action text) returns public.projects
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -724,10 +898,8 @@ begin
       detail = format('Project %s is %s: %s_project is not for it.', v_project.id, v_project.status, action),
       hint = format('%s_project is for a project that is %s.', action, array_to_string(v_from, ' or '));
   end if;
-  if action = 'resume' and v_project.status = 'failed' and v_project.project_step_id is not null then
-    raise exception using errcode = 'PT409', message = 'illegal_move',
-      detail = format('Project %s carries out a step of project %s, which has failed with it.', v_project.id, v_project.parent_project_id),
-      hint = format('Call retry_project_step with project_step_id %s.', v_project.project_step_id);
+  if action = 'resume' then
+    perform private.refuse_failed_subproject(v_project);
   end if;
   if v_to = 'running' and v_project.total_steps = 0 then
     raise exception using errcode = 'PT409', message = 'plan_missing',
@@ -814,12 +986,14 @@ as $$
 declare
   v_project public.projects;
 begin
-  update public.projects p set status = 'running' where p.id = go_on_without_failures.project_id and p.status = 'failed' and p.failed_steps = 0;
+  update public.projects p set status = 'running'
+  where p.id = go_on_without_failures.project_id and p.status = 'failed' and p.failed_steps = 0
+    and (p.project_step_id is null or exists (select from public.project_steps s where s.id = p.project_step_id and s.completed_at is null));
   select p.* into v_project from public.projects p where p.id = go_on_without_failures.project_id;
   return v_project;
 end;
 $$;
-comment on function private.go_on_without_failures(uuid) is 'A failed project of which no step is failed any more runs again. Returns the project.';
+comment on function private.go_on_without_failures(uuid) is 'A failed project of which no step is failed any more runs again; one that carries out a step of another goes on with that step only. Returns the project.';
 revoke execute on function private.go_on_without_failures(uuid) from public;
 
 create function private.retry_project_step(project_step_id uuid) returns public.projects
@@ -833,6 +1007,7 @@ begin
     raise exception using errcode = 'PT409', message = 'illegal_move',
       detail = format('Step "%s" is %s and cannot be retried.', (v.step).step_id, (v.step).status), hint = 'Only a step that failed is retried.';
   end if;
+  perform private.refuse_failed_subproject(v.project);
   if exists (select from private.step_links l where l.project_step_id = (v.step).id and l.is_released and l.dependents <> '{}') then
     raise exception using errcode = 'PT409', message = 'step_was_passed',
       detail = format('What depends on step "%s" has gone on without it, as its on_failure says.', (v.step).step_id), hint = 'Create a new project.';
@@ -855,6 +1030,21 @@ $$;
 comment on function public.retry_project_step(uuid) is
   'Starts a failed step again, with a new task; a failed project goes on when it was the last that had failed. Errors: PT404 project_step_not_found, PT409 illegal_move, PT409 step_was_passed.';
 
+create function private.require_roles_of_step(step public.project_steps, organization_slug text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if private.is_client() then
+    perform private.require_role(require_roles_of_step.organization_slug, r.role)
+    from (select distinct x.value #>> '{}' as role from jsonb_path_query(step.settings, '$.**.required_role ? (@.type() == "string")') x (value)) r
+    where r.role in ('developer', 'admin', 'owner');
+  end if;
+end;
+$$;
+comment on function private.require_roles_of_step(public.project_steps, text) is
+  'Refuses a caller without the role that the question of a step asks for, or one of the plan that it carries out: whoever may not answer does not pass over it either.';
+revoke execute on function private.require_roles_of_step(public.project_steps, text) from public;
+
 create function private.skip_project_step(project_step_id uuid) returns public.projects
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -869,6 +1059,7 @@ begin
     raise exception using errcode = 'PT409', message = 'illegal_move',
       detail = format('Step "%s" is %s and cannot be skipped.', (v.step).step_id, (v.step).status), hint = 'Only a step that is not over, or that failed, is skipped.';
   end if;
+  perform private.require_roles_of_step(v.step, (v.project).organization_slug);
   update public.project_steps s set status = 'skipped' where s.id = (v.step).id;
   perform private.cancel_live_tasks((v.project).id, array[(v.step).id]);
   update public.input_requests r set status = 'cancelled' where r.status = 'pending' and r.task_id is null and r.project_step_id = (v.step).id;

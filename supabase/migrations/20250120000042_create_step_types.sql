@@ -88,7 +88,7 @@ create function private.results_of(project_id uuid, step_ids text[], most_bytes 
 language sql stable security invoker set search_path = ''
 as $$
   select coalesce(jsonb_object_agg(x.step_id, jsonb_build_object('status', x.status, 'task_id', x.task_id, 'bytes', x.bytes)
-    || case when x.so_far <= most_bytes then jsonb_build_object('result', private.step_result(x.id)) else '{}' end), '{}')
+    || case when x.so_far <= most_bytes then jsonb_build_object('result', private.step_result(x.id)) else '{"is_left_out": true}' end), '{}')
   from (
     select s.id, s.step_id, s.status, s.task_id, coalesce((s.result ->> 'bytes')::bigint, 0) as bytes,
       sum(coalesce((s.result ->> 'bytes')::bigint, 0)) over (order by coalesce((s.result ->> 'bytes')::bigint, 0), s.step_id) as so_far
@@ -97,7 +97,7 @@ as $$
   ) x;
 $$;
 comment on function private.results_of(uuid, text[], bigint) is
-  'The results of steps: {id: {status, task_id, bytes, result}}; the largest of them are without result when all together would be over most_bytes.';
+  'The results of steps: {id: {status, task_id, bytes, result}}; the largest of them are without result, with {is_left_out: true}, when all together would be over most_bytes.';
 revoke execute on function private.results_of(uuid, text[], bigint) from public;
 
 create function private.project_step_result(project_step_id uuid) returns jsonb
@@ -145,23 +145,25 @@ language plpgsql immutable set search_path = ''
 as $$
 declare
   v_path constant text[] := string_to_array(expression, '.');
-  v_step constant jsonb := steps -> v_path[2];
+  v_is_left_out boolean;
   v_value jsonb;
 begin
   if v_path[1] = 'index' then
     return to_jsonb(place);
   elsif v_path[1] = 'item' then
     return item #> v_path[2:];
-  elsif v_step ? 'result' then
-    v_value := v_step -> 'result' #> v_path[4:];
-  elsif cardinality(v_path) > 3 then
+  end if;
+  v_is_left_out := steps #> array[v_path[2], 'is_left_out'] is not null;
+  if v_is_left_out and cardinality(v_path) > 3 then
     raise exception using errcode = 'PT413', message = 'result_too_large',
-      detail = format('The result of step "%s" has %s bytes: too many to look into for a template.', v_path[2], v_step ->> 'bytes'),
+      detail = format('The result of step "%s" has %s bytes: too many to look into for a template.', v_path[2], steps #>> array[v_path[2], 'bytes']),
       hint = 'Let an earlier step give less, or take the part out with a transform.';
   end if;
-  if v_value is null and not v_step ? 'result' or octet_length(v_value::text) > 100000 then
+  v_value := steps #> v_path[2:]; -- at once: the results themselves are not copied
+  if v_is_left_out or octet_length(v_value::text) > 100000 then
     return jsonb_build_object('$ref', jsonb_build_object(
-      'step_id', v_path[2], 'task_id', v_step -> 'task_id', 'bytes', coalesce(octet_length(v_value::text), (v_step ->> 'bytes')::integer)
+      'step_id', v_path[2], 'task_id', steps #> array[v_path[2], 'task_id'],
+      'bytes', coalesce(octet_length(v_value::text), (steps #>> array[v_path[2], 'bytes'])::integer)
     ) || case when cardinality(v_path) > 3 then jsonb_build_object('path', v_path[4:]) else '{}' end);
   end if;
   return v_value;
@@ -171,7 +173,35 @@ comment on function private.template_value(text, jsonb, jsonb, integer) is
   'What a template''s expression means: a result or a part of one, the element or the place in a map. What is over 100000 bytes is referred to: {"$ref": {step_id, task_id, bytes, path?}}. PT413 result_too_large.';
 revoke execute on function private.template_value(text, jsonb, jsonb, integer) from public;
 
-create function private.render_text(source text, steps jsonb, item jsonb, place integer) returns text
+create function private.template_values(source text, known jsonb, steps jsonb, item jsonb, place integer) returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_expression record;
+  v_value jsonb;
+  v_bytes bigint := 0;
+  v_names text[];
+  v_values jsonb[];
+begin
+  for v_expression in select e.text as name, count(*) as number from private.template_expressions(source) e (text) group by e.text order by e.text loop
+    v_value := coalesce(known -> v_expression.name, private.template_value(v_expression.name, steps, item, place), 'null');
+    v_bytes := v_bytes + v_expression.number * coalesce(octet_length(v_value #>> '{}'), 0);
+    -- Before anything is put together: a short plan may name a long result very often.
+    if v_bytes > 2097152 then
+      raise exception using errcode = 'PT413', message = 'result_too_large',
+        detail = 'With the results that they name, prompt and params are far over the 1048576 bytes that are allowed.', hint = 'Name large results once.';
+    end if;
+    v_names[coalesce(cardinality(v_names), 0) + 1] := v_expression.name;
+    v_values[coalesce(cardinality(v_values), 0) + 1] := v_value;
+  end loop;
+  return (select coalesce(jsonb_object_agg(x.name, x.value), '{}') from unnest(v_names, v_values) x (name, value));
+end;
+$$;
+comment on function private.template_values(text, jsonb, jsonb, jsonb, integer) is
+  'What the templates of a text mean, each looked up once: {expression: value}, of which `known` gives some. PT413 result_too_large when the text would be over 2 MiB with them.';
+revoke execute on function private.template_values(text, jsonb, jsonb, jsonb, integer) from public;
+
+create function private.render_text(source text, known jsonb) returns text
 language plpgsql immutable set search_path = ''
 as $$
 declare
@@ -181,7 +211,7 @@ declare
   v_value jsonb;
 begin
   foreach v_part in array v_parts[2:] loop
-    v_value := private.template_value(btrim(split_part(v_part, '}}', 1), e' \t\r\n'), steps, item, place);
+    v_value := known -> btrim(split_part(v_part, '}}', 1), e' \t\r\n');
     if v_value ? '$ref' then
       v_value := to_jsonb(format(
         '[The result of step "%s" has %s bytes, too many to stand here%s.]', v_value #>> '{$ref,step_id}', v_value #>> '{$ref,bytes}',
@@ -193,28 +223,28 @@ begin
   return array_to_string(v_rendered, '');
 end;
 $$;
-comment on function private.render_text(text, jsonb, jsonb, integer) is
+comment on function private.render_text(text, jsonb) is
   'A text with its templates filled in: texts as they are, null as nothing, other values as JSON, what is too large as a sentence that says where it is. What is filled in is not looked at for templates again.';
-revoke execute on function private.render_text(text, jsonb, jsonb, integer) from public;
+revoke execute on function private.render_text(text, jsonb) from public;
 
-create function private.render_json(value jsonb, steps jsonb, item jsonb, place integer) returns jsonb
+create function private.render_json(value jsonb, known jsonb) returns jsonb
 language plpgsql immutable set search_path = ''
 as $$
 begin
   case jsonb_typeof(value)
     when 'object' then
-      return (select coalesce(jsonb_object_agg(e.key, private.render_json(e.value, steps, item, place)), '{}') from jsonb_each(value) e);
+      return (select coalesce(jsonb_object_agg(e.key, private.render_json(e.value, known)), '{}') from jsonb_each(value) e);
     when 'array' then
       return (
-        select coalesce(jsonb_agg(private.render_json(e.element, steps, item, render_json.place) order by e.ordinal), '[]')
+        select coalesce(jsonb_agg(private.render_json(e.element, known) order by e.ordinal), '[]')
         from jsonb_array_elements(value) with ordinality e (element, ordinal)
       );
     when 'string' then
       if value #>> '{}' ~ '^\{\{[^{}]*\}\}$' then
         -- A text that is one template keeps the type of what that gives.
-        return coalesce(private.template_value(btrim(trim('{}' from value #>> '{}'), e' \t\r\n'), steps, item, place), 'null');
+        return coalesce(known -> btrim(trim('{}' from value #>> '{}'), e' \t\r\n'), 'null');
       elsif value #>> '{}' like '%{{%' then
-        return to_jsonb(private.render_text(value #>> '{}', steps, item, place));
+        return to_jsonb(private.render_text(value #>> '{}', known));
       end if;
       return value;
     else
@@ -222,17 +252,20 @@ begin
   end case;
 end;
 $$;
-comment on function private.render_json(jsonb, jsonb, jsonb, integer) is 'JSON with the templates in its texts filled in; a text that is one template becomes the value itself.';
-revoke execute on function private.render_json(jsonb, jsonb, jsonb, integer) from public;
+comment on function private.render_json(jsonb, jsonb) is 'JSON with the templates in its texts filled in; a text that is one template becomes the value itself.';
+revoke execute on function private.render_json(jsonb, jsonb) from public;
 
 create function private.render_templates(
-  step public.project_steps, steps jsonb, item jsonb, place integer, out prompt text, out params jsonb, out error_code text, out error_message text
+  step public.project_steps, known jsonb, steps jsonb, item jsonb, place integer, out prompt text, out params jsonb, out error_code text, out error_message text
 )
 language plpgsql stable security invoker set search_path = ''
 as $$
+declare
+  v_values jsonb;
 begin
-  prompt := private.render_text(coalesce(step.prompt, step.step_name), steps, item, place);
-  params := private.render_json(step.params, steps, item, place);
+  v_values := private.template_values(concat(step.prompt, step.params::text), known, steps, item, place);
+  prompt := private.render_text(coalesce(step.prompt, step.step_name), v_values);
+  params := private.render_json(step.params, v_values);
   if btrim(prompt, e' \t\r\n') = '' then
     error_code := 'prompt_empty';
     error_message := 'Nothing is left of the prompt: the results that it names are empty.';
@@ -249,26 +282,27 @@ exception
     get stacked diagnostics error_message = pg_exception_detail;
 end;
 $$;
-comment on function private.render_templates(public.project_steps, jsonb, jsonb, integer) is 'The prompt and the params of a step with its templates filled in, or why that cannot be.';
-revoke execute on function private.render_templates(public.project_steps, jsonb, jsonb, integer) from public;
+comment on function private.render_templates(public.project_steps, jsonb, jsonb, jsonb, integer) is 'The prompt and the params of a step with its templates filled in, or why that cannot be.';
+revoke execute on function private.render_templates(public.project_steps, jsonb, jsonb, jsonb, integer) from public;
 
 create function private.render_step(
-  step public.project_steps, steps jsonb, item jsonb, place integer, out prompt text, out params jsonb, out error_code text, out error_message text
+  step public.project_steps, steps jsonb, item jsonb, place integer, known jsonb,
+  out prompt text, out params jsonb, out error_code text, out error_message text
 )
 language plpgsql stable security invoker set search_path = ''
 as $$
 begin
   -- What a plan says itself was checked with it.
   if step.prompt like '%{{%' or step.params <> '{}' and step.params::text like '%{{%' then
-    select r.* into prompt, params, error_code, error_message from private.render_templates(step, steps, item, place) r;
+    select r.* into prompt, params, error_code, error_message from private.render_templates(step, known, steps, item, place) r;
   else
     prompt := coalesce(step.prompt, step.step_name);
     params := step.params;
   end if;
 end;
 $$;
-comment on function private.render_step(public.project_steps, jsonb, jsonb, integer) is 'The prompt and the params of a step''s task, or why there can be none.';
-revoke execute on function private.render_step(public.project_steps, jsonb, jsonb, integer) from public;
+comment on function private.render_step(public.project_steps, jsonb, jsonb, integer, jsonb) is 'The prompt and the params of a step''s task, or why there can be none. known: what some of its templates mean, where that was looked up before (private.template_values).';
+revoke execute on function private.render_step(public.project_steps, jsonb, jsonb, integer, jsonb) from public;
 
 create function private.fail_step(project_step_id uuid, error_code text, error_message text) returns void
 language plpgsql volatile security invoker set search_path = ''
@@ -332,6 +366,20 @@ as $$
 declare
   v_uuid_head constant text := private.uuid_head();
   v_slugs constant text[] := private.hold_agents(project, ids);
+  v_refs constant text[] := array(select distinct r.step_id from private.step_links l cross join lateral unnest(l.refs) r (step_id) where l.project_step_id = any (ids));
+  -- Once for all of them: private.steps_for_now takes no more than fit.
+  v_steps constant jsonb := case when v_refs <> '{}' then private.results_of(project.id, v_refs, 4000000) end;
+  v_known constant jsonb := case when v_refs <> '{}' then (
+    select jsonb_object_agg(x.name, private.template_value(x.name, v_steps, null, null))
+    from (
+      select e.text as name
+      from public.project_steps s cross join lateral private.template_expressions(concat(s.prompt, s.params::text)) e (text)
+      where s.id = any (ids)
+      group by e.text
+      having count(distinct s.id) > 1
+    ) x
+    where v_steps #> array[split_part(x.name, '.', 2), 'is_left_out'] is null
+  ) end;
   v_bad record;
 begin
   for v_bad in
@@ -340,7 +388,7 @@ begin
       from public.project_steps s
       join private.step_links l on l.project_step_id = s.id
       join public.agents a on a.slug = s.agent_slug
-      cross join lateral private.render_step(s, case when l.refs <> '{}' then private.results_of(project.id, l.refs, 4000000) end, null, null) r
+      cross join lateral private.render_step(s, v_steps, null, null, v_known) r
       where s.id = any (ids) and l.project_step_id = any (ids) and s.status in ('pending', 'ready') and s.task_id is null and a.slug = any (v_slugs)
       order by s.step_index
     ),
@@ -495,13 +543,45 @@ $$;
 comment on function private.named_value(uuid, text) is 'What the id of a step, or one template, stands for: what a map goes over, what an approval shows. PT413 result_too_large.';
 revoke execute on function private.named_value(uuid, text) from public;
 
+create function private.known_in_map(project_id uuid, step public.project_steps, refs text[], list jsonb) returns jsonb
+language plpgsql stable security invoker set search_path = ''
+as $$
+declare
+  v_source constant text := concat(step.prompt, step.params::text);
+  v_known jsonb := '{}';
+  v_bytes bigint;
+begin
+  if v_source like '%steps.%' then
+    v_known := (
+      select coalesce(jsonb_object_agg(k.key, k.value), '{}')
+      from jsonb_each(private.template_values(v_source, null, private.results_of(project_id, refs, 4000000), null, null)) k
+      where k.key like 'steps.%'
+    );
+  end if;
+  select jsonb_array_length(list) * (octet_length(v_source) + coalesce(sum(octet_length(v_known ->> e.text)), 0))
+    + count(*) filter (where e.text like 'item%') * octet_length(list::text)
+  into v_bytes
+  from private.template_expressions(v_source) e (text);
+  if v_bytes > 67108864 then
+    raise exception using errcode = 'PT413', message = 'result_too_large',
+      detail = format('The tasks of its %s elements would have about %s bytes together; at most 67108864 are allowed.', jsonb_array_length(list), v_bytes),
+      hint = 'Name shorter results, or go over fewer elements.';
+  end if;
+  return v_known;
+end;
+$$;
+comment on function private.known_in_map(uuid, public.project_steps, text[], jsonb) is
+  'What those templates of a map mean that are the same for each element: {expression: value}. PT413 result_too_large when its tasks would have over 64 MiB.';
+revoke execute on function private.known_in_map(uuid, public.project_steps, text[], jsonb) from public;
+
 create function private.start_map(project public.projects, step public.project_steps) returns void
 language plpgsql volatile security invoker set search_path = '' set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_uuid_head constant text := private.uuid_head();
   v_refs text[];
-  v_steps jsonb;
+  v_known jsonb;
+  v_detail text;
   v_list jsonb;
   v_bad record;
 begin
@@ -533,12 +613,19 @@ begin
   where l.project_step_id = step.id
   returning l.refs into v_refs;
   update public.project_steps s set status = 'in_progress' where s.id = step.id and s.status = 'ready';
-  v_steps := case when v_refs <> '{}' then private.results_of(project.id, v_refs, 4000000) end;
+  begin
+    v_known := private.known_in_map(project.id, step, v_refs, v_list);
+  exception
+    when sqlstate 'PT413' then
+      get stacked diagnostics v_detail = pg_exception_detail;
+      perform private.fail_step(step.id, sqlerrm, v_detail);
+      return;
+  end;
   with chosen as materialized (
     select i.position, r.*, (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid as task_id
     from private.map_items i
     join jsonb_array_elements(v_list) with ordinality e (item, place) on e.place = i.position + 1
-    cross join lateral private.render_step(step, v_steps, e.item, i.position) r
+    cross join lateral private.render_step(step, null, e.item, i.position, v_known) r
     where i.project_step_id = step.id and i.task_id is null
     order by i.position
   ),
@@ -668,13 +755,17 @@ declare
   v_child public.projects;
 begin
   for v_step in select s.* from public.project_steps s where s.id = any (ids) and s.status = 'ready' order by s.step_index loop
-    update public.project_steps s set status = 'in_progress' where s.id = v_step.id;
     select p.* into v_child from public.projects p
     where p.project_step_id = v_step.id and p.status in ('failed', 'paused')
     order by p.created_at desc
     limit 1
     for no key update skip locked;
-    if found then
+    if v_child.id is null and exists (select from public.projects p where p.project_step_id = v_step.id and p.status in ('failed', 'paused')) then
+      insert into private.project_work (project_id) values (project.id); -- somebody just writes to it
+      continue;
+    end if;
+    update public.project_steps s set status = 'in_progress' where s.id = v_step.id;
+    if v_child.id is not null then
       -- It was started before: it goes on with what did not finish.
       perform private.reset_failed_steps(v_child.id);
       update public.projects p set status = 'running' where p.id = v_child.id;
@@ -719,6 +810,28 @@ $$;
 comment on function private.end_subprojects(uuid[]) is 'Ends the steps that these projects, which are over, carried out; returns them. Called with the project above locked.';
 revoke execute on function private.end_subprojects(uuid[]) from public;
 
+create function private.end_steps_without_project(project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+begin
+  with ended as (
+    update public.project_steps s
+    set status = 'failed', error_details = private.step_error(null, 'subproject_cancelled', 'The subproject was deleted.')
+    where s.project_id = end_steps_without_project.project_id and s.step_type = 'subproject' and s.status = 'in_progress'
+      and not exists (select from public.projects c where c.project_step_id = s.id)
+    returning s.id
+  )
+  select array_agg(e.id) into v_ids from ended e;
+  if v_ids is not null then
+    perform private.advance_project(project_id, '{}', v_ids);
+  end if;
+end;
+$$;
+comment on function private.end_steps_without_project(uuid) is 'Fails the steps of a project whose projects somebody has deleted. Called with the project locked.';
+revoke execute on function private.end_steps_without_project(uuid) from public;
+
 create function private.report_subproject(child public.projects) returns void
 language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
@@ -757,6 +870,7 @@ begin
     where p.parent_project_id = move_subprojects.project_id and p.status = any (v_from) and p.project_step_id is not null
       and (move_subprojects.project_step_id is null or p.project_step_id = move_subprojects.project_step_id)
     order by p.id
+    limit 50 -- each with its steps and tasks; the rest is for the next exchange
     for no key update skip locked
   );
   insert into private.project_work (project_id)
@@ -770,7 +884,7 @@ begin
 end;
 $$;
 comment on function private.move_subprojects(uuid, text, uuid) is
-  'The projects below one follow it (or one of its steps): they pause with it, go on with it, and are cancelled with it. Called with the project locked; those that somebody holds are left to the next exchange.';
+  'The projects below one follow it (or one of its steps): they pause with it, go on with it, and are cancelled with it. Called with the project locked; those that somebody holds, and more than fifty, are left to the next exchange.';
 revoke execute on function private.move_subprojects(uuid, text, uuid) from public;
 
 -- human_approval, human_input ----------------------------------------------------------------------------------------
@@ -823,7 +937,7 @@ declare
 begin
   for v_step in select s.* from public.project_steps s where s.id = any (ids) and s.status = 'ready' order by s.step_index loop
     v_steps := (select case when l.refs <> '{}' then private.results_of(project.id, l.refs, 4000000) end from private.step_links l where l.project_step_id = v_step.id);
-    select * into v_text from private.render_step(v_step, v_steps, null, null);
+    select * into v_text from private.render_step(v_step, v_steps, null, null, null);
     if v_text.error_code is null and octet_length(v_text.prompt) > 262144 then
       v_text.error_code := 'result_too_large';
       v_text.error_message := format('With the results that it names, the question has %s bytes; at most 262144 are allowed.', octet_length(v_text.prompt));
@@ -911,8 +1025,12 @@ begin
     order by r.id
     for update of r skip locked
   loop
-    update public.input_requests r set status = 'expired' where r.id = v_request.id returning r.* into v_request;
-    perform private.end_question(v_request);
+    begin
+      update public.input_requests r set status = 'expired' where r.id = v_request.id returning r.* into v_request;
+      perform private.end_question(v_request);
+    exception when others then
+      perform private.fail_broken_project((select s.project_id from public.project_steps s where s.id = v_request.project_step_id), sqlstate, sqlerrm);
+    end;
   end loop;
 end;
 $$;

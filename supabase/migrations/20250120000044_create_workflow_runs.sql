@@ -548,7 +548,7 @@ begin
   with recursive below (id) as (
     select stop_project.project_id
     union
-    select p.id from below b join public.projects p on p.parent_project_id = b.id
+    select p.id from below b join public.projects p on p.parent_project_id = b.id and p.project_step_id is not null
   )
   select array_agg(b.id order by b.id) into v_projects from below b;
   v_tasks := array(
@@ -622,8 +622,11 @@ begin
   loop
     begin
       perform private.time_out_execution(v_execution);
-    exception when serialization_failure or lock_not_available or deadlock_detected then
-      null;
+    exception
+      when serialization_failure or lock_not_available or deadlock_detected then
+        null;
+      when others then
+        raise warning 'execution % is not ended: % %', v_execution.id, sqlstate, sqlerrm; -- and the reaper goes on with its other work
     end;
   end loop;
 end;
@@ -647,8 +650,11 @@ begin
   foreach v_id in array v_ids loop
     begin
       perform private.settle_execution(v_id);
-    exception when sqlstate 'PT409' then
-      null; -- its project goes on and it has no retry left: it stays as it ended
+    exception
+      when sqlstate 'PT409' then
+        null; -- its project goes on and it has no retry left: it stays as it ended
+      when others then
+        raise warning 'execution % does not follow: % %', v_id, sqlstate, sqlerrm;
     end;
   end loop;
 end;

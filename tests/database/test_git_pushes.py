@@ -180,3 +180,17 @@ def test_nobody_but_a_host_says_a_push(tenant: Tenant, host: Host) -> None:
     for session in (tenant.owner, tenant.world.service):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             host.send(body, session=session)
+
+
+def test_nobody_keeps_others_out_by_adding_their_address_often(world: World, host: Host) -> None:
+    crowd = world.tenant()
+    rows = [{"git_url": host.url, "name": f"n{n}"} for n in range(101)]
+    for row in rows:
+        add(crowd, **row)
+    world.admin.execute(
+        "insert into private.push_secrets (repository_id, secret, created_at)"
+        " select r.id, repeat('a', 64), now() - interval '1 day' from public.agent_repositories r"
+        " where r.organization_slug = %s",
+        crowd.slug,
+    )
+    assert host.send(host.body()) == QUEUED

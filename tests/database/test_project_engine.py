@@ -501,7 +501,7 @@ def test_nothing_dangles_when_the_project_the_user_or_the_organization_goes(worl
         assert worker.complete(lease) in {"cancelled", "lost"}, what
         assert nothing_left(world, tenant), what
         if what == "membership":
-            assert project.status == "failed"
+            assert project.status == "cancelled"
         else:
             assert world.admin.rows("select from public.project_steps where project_id = %s", project.id) == []
             assert (
