@@ -42,9 +42,8 @@ create table public.project_steps (
 
 alter table public.tasks
 add constraint tasks_project_step_id_fkey foreign key (project_step_id) references public.project_steps (id) on delete set null;
-alter table public.projects
-add constraint projects_project_step_id_fkey foreign key (project_step_id) references public.project_steps (id) on delete set null;
--- The project of a step (foreign key).
+-- The project that carries a step out. No foreign key: PostgREST would take it for a second way from projects to their steps, and refuse
+-- to choose; private.forget_steps clears it.
 create index projects_project_step_idx on public.projects (project_step_id) where project_step_id is not null;
 -- Tasks of a step (foreign key).
 create index tasks_project_step_idx on public.tasks (project_step_id) where project_step_id is not null;
@@ -101,6 +100,21 @@ create trigger guard_project_step before update on public.project_steps
 for each row execute function private.guard_project_step();
 create trigger set_updated_at before update on public.project_steps
 for each row execute function public.set_updated_at();
+
+create function private.forget_steps() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.projects p set project_step_id = null where p.project_step_id = any (array(select o.id from old_rows o));
+  return null;
+end;
+$$;
+comment on function private.forget_steps() is 'After steps are deleted: the projects that carried them out stand for themselves.';
+revoke execute on function private.forget_steps() from public;
+
+create trigger forget_steps after delete on public.project_steps
+referencing old table as old_rows
+for each statement execute function private.forget_steps();
 
 comment on table public.project_steps is 'Steps of a project and how far they are. Written by functions and workers only.';
 comment on column public.project_steps.step_id is 'Name within the plan, which dependencies refer to.';

@@ -204,7 +204,7 @@ create function private.workflow_drawing(workflow public.workflows) returns json
 language sql immutable security invoker set search_path = ''
 as $$
   with visual as (select case when workflow.workflow_type = 'visual' then workflow.workflow_data else '{}' end as data),
-  code as (select case when workflow.workflow_type = 'visual' or workflow.workflow_data ? 'url' then '{}' else workflow.workflow_data end as data),
+  code as (select case when workflow.workflow_type = 'visual' or workflow.workflow_data ? 'endpoint' then '{}' else workflow.workflow_data end as data),
   edge as materialized (
     select e.source, e.target, e.condition is not null as is_conditional from visual cross join lateral private.workflow_edges(visual.data) e
     union all
@@ -231,7 +231,8 @@ as $$
     -- What runs elsewhere is one box.
     jsonb_build_array(jsonb_build_object('id', workflow.name, 'type', 'subproject', 'agent', concat_ws(
       ' ', workflow.framework, coalesce(
-        workflow.workflow_data ->> 'assistant_id', workflow.workflow_data ->> 'agent_id', workflow.workflow_data ->> 'team_id', workflow.workflow_data ->> 'workflow_id'
+        workflow.workflow_data #>> '{endpoint,assistant_id}', workflow.workflow_data #>> '{endpoint,agent_id}',
+        workflow.workflow_data #>> '{endpoint,team_id}', workflow.workflow_data #>> '{endpoint,workflow_id}'
       )
     )))
   )

@@ -28,7 +28,7 @@ grant select on private.step_payloads to authenticated; -- for public.run_step_p
 alter table private.step_payloads enable row level security;
 create policy "Whoever reads a step reads what it names" on private.step_payloads
 for select to authenticated
-using (exists (select from public.run_steps s where s.input_payload = id) or exists (select from public.run_steps s where s.output_payload = id));
+using (exists (select from public.run_steps s where s.input_payload = step_payloads.id) or exists (select from public.run_steps s where s.output_payload = step_payloads.id));
 
 create function private.remove_step_payloads() returns trigger
 language plpgsql volatile security definer set search_path = ''

@@ -292,7 +292,9 @@ KINDS: dict[str, Kind] = {
     ),
     "schedules": Kind(schedule, sets("name"), server=lambda scene, whose: {"user_id": scene.user_id(whose)}),
     "runs": Kind(run, sets("error_message"), user="created_by"),
-    "run_steps": Kind(under("runs", "run_id", lambda: {"sequence_number": 1 + number() % 10_000, "type": "llm_call"}), sets("name")),
+    "run_steps": Kind(
+        under("runs", "run_id", lambda: {"sequence_number": 1 + number() % 10_000, "type": "llm_call"}), sets("name")
+    ),
     "workflow_data": Kind(under("runs", "run_id", lambda: {"key": "k", "value": 1}), sets("key")),
     "usage_events": Kind(in_organization(lambda: {"provider": "p", "model": "m"}), sets("model"), user="user_id"),
     "orchestrator_agents": Kind(in_organization(lambda: {"archived": True}), sets("system_prompt")),

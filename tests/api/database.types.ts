@@ -1978,13 +1978,6 @@ export type Database = {
             referencedColumns: ["id"];
           },
           {
-            foreignKeyName: "projects_project_step_id_fkey";
-            columns: ["project_step_id"];
-            isOneToOne: false;
-            referencedRelation: "project_steps";
-            referencedColumns: ["id"];
-          },
-          {
             foreignKeyName: "projects_user_id_fkey";
             columns: ["user_id"];
             isOneToOne: false;
@@ -4104,13 +4097,6 @@ export type Database = {
             columns: ["parent_project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
-            referencedColumns: ["id"];
-          },
-          {
-            foreignKeyName: "projects_project_step_id_fkey";
-            columns: ["project_step_id"];
-            isOneToOne: false;
-            referencedRelation: "project_steps";
             referencedColumns: ["id"];
           },
           {

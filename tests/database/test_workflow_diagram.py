@@ -92,7 +92,7 @@ def test_an_n8n_program_is_drawn_by_its_connections(tenant: Tenant) -> None:
 
 
 def test_what_runs_elsewhere_is_one_box(tenant: Tenant) -> None:
-    data = {"url": "https://graphs.example.com", "assistant_id": "researcher"}
+    data = {"endpoint": {"url": "https://graphs.example.com", "assistant_id": "researcher"}}
     workflow = add_code(tenant.owner, tenant, workflow_data=data, framework="langgraph")
     assert draw(tenant, workflow) == ["flowchart TD", f'  s1[["{workflow["name"]}<br/>langgraph researcher"]]']
 
