@@ -41,7 +41,7 @@ def workflow(place: Tenant) -> Row:
         "organization_slug": place.slug,
         "agent_slug": place.agent,
         "name": uuid.uuid4().hex,
-        "workflow_data": {"url": "https://crews.example.com"},
+        "workflow_data": {"endpoint": {"url": "https://crews.example.com"}},
         "workflow_type": "code",
         "framework": "crewai",
     }
