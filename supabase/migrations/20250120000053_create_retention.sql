@@ -682,7 +682,7 @@ begin
     v_archived := v_archived + v_part.archived;
     v_deleted := v_deleted + v_part.deleted;
     select m.* into v_part from private.move_rows('project_steps', 'id', v_move.ids, v_move.users, v_move.times, work.organization_slug, 5000) m;
-    return (v_archived + v_part.archived, v_deleted + v_part.deleted, private.clock(), false)::private.retention_outcome;
+    return (v_archived + v_part.archived, v_deleted + v_part.deleted, clock_timestamp(), false)::private.retention_outcome;
   end if;
   if v_projects.ids <> '{}' then
     if work.cursor_at = '-infinity' then
@@ -696,7 +696,7 @@ begin
     for v_move in select p.id from unnest(v_projects.ids[: 100]) with ordinality p (id, place) order by p.place loop
       delete from public.projects p where p.id = v_move.id;
     end loop;
-    return (v_archived, v_part.deleted, private.clock(), false)::private.retention_outcome;
+    return (v_archived, v_part.deleted, clock_timestamp(), false)::private.retention_outcome;
   end if;
   if work.kind = 'execution_tree' then
     select array_agg(e.created_by) as users, private.delete_times(array_agg(e.completed_at), v_period) as times into v_move
@@ -1002,7 +1002,8 @@ begin
           next_at = clock_timestamp() + v_ahead + case when sqlstate = '55P03' then interval '2 seconds' else interval '1 minute' end
         where w.id = v_work.id;
     end;
-    exit when clock_timestamp() >= v_end;
+    -- What it locks is free again when the transaction ends.
+    exit when v_work.kind = 'partitions' or clock_timestamp() >= v_end;
   end loop;
   return v_removed;
 end;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -37,14 +36,18 @@ def old_tasks(tenant: Tenant, count: int) -> None:
     """Lay out tasks that are over, each with a run, a step and two events."""
     row = {"organization": tenant.slug, "user": tenant.owner.id, "agent": tenant.agent, "count": count}
     with tenant.world.admin.transaction() as connection:
-        connection.execute("set local session_replication_role = replica")
+        for table in ("tasks", "runs", "run_steps", "task_events"):
+            connection.execute(f"alter table public.{table} disable trigger user")
         connection.execute(OLD_TASKS, row)
+        for table in ("tasks", "runs", "run_steps", "task_events"):
+            connection.execute(f"alter table public.{table} enable trigger user")
 
 
 OLD_TASKS = """
 with made as (
   insert into public.tasks (organization_slug, user_id, agent_slug, method, prompt, status, progress, completed_at)
-  select %(organization)s, %(user)s, %(agent)s, 'converse', 'x', 'completed', 100, now() from generate_series(1, %(count)s)
+  select %(organization)s, %(user)s, %(agent)s, 'converse', 'x', 'completed', 100, now()
+  from generate_series(1, %(count)s)
   returning id
 ),
 runs as (
@@ -56,7 +59,8 @@ steps as (
   insert into public.run_steps (run_id, sequence_number, type, status, completed_at)
   select r.id, 1, 'tool_call', 'completed', now() from runs r
 )
-insert into public.task_events (task_id, sequence, attempt, type) select m.id, n, 1, 'log' from made m, generate_series(1, 2) n
+insert into public.task_events (task_id, sequence, attempt, type)
+select m.id, n, 1, 'log' from made m, generate_series(1, 2) n
 """
 
 
@@ -82,7 +86,7 @@ def test_several_at_once_share_the_work(world: World) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         shares = list(pool.map(one, range(4)))
-    sweep(world.service, OLD)
+    sweep(world.service, OLD + 0.1)
     assert sum(share > 0 for share in shares) > 1
     for tenant in tenants:
         assert kept(world, tenant) == {"tasks": 250, "runs": 250, "run_steps": 250, "task_events": 500}
@@ -95,13 +99,13 @@ def errors(world: World) -> list[Row]:
 
 
 def test_whoever_is_killed_leaves_nothing_half_done(world: World, tenant: Tenant) -> None:
-    old_tasks(tenant, 3000)
+    old_tasks(tenant, 1500)
 
     def work(session: Session) -> None:
         with pytest.raises(psycopg.OperationalError):
             session.value("select private.keep_retention(60)")
 
-    for _ in range(3):
+    for _ in range(2):
         with world.service.at(at(OLD)).fresh() as session, ThreadPoolExecutor(1) as pool:
             future = pool.submit(work, session)
             time.sleep(0.15)
@@ -111,10 +115,10 @@ def test_whoever_is_killed_leaves_nothing_half_done(world: World, tenant: Tenant
         world.service.at(at(OLD)).value("select private.keep_retention(0.05)")
         left = world.admin.value("select count(*) from public.tasks where organization_slug = %s", tenant.slug)
         found = kept(world, tenant)
-        assert found.get("tasks", 0) + left == 3000
+        assert found.get("tasks", 0) + left == 1500
         assert found.get("run_steps", 0) == found.get("runs", 0) == found.get("tasks", 0)
     sweep(world.service, OLD)
-    assert kept(world, tenant) == {"tasks": 3000, "runs": 3000, "run_steps": 3000, "task_events": 6000}
+    assert kept(world, tenant) == {"tasks": 1500, "runs": 1500, "run_steps": 1500, "task_events": 3000}
 
 
 def test_a_task_with_very_many_events_goes_in_parts(world: World, tenant: Tenant) -> None:
@@ -188,11 +192,13 @@ def test_a_project_that_is_being_archived_does_not_go_on(world: World, tenant: T
     assert (found["project_steps"], found["projects"]) == (121, 1)
     row = world.admin.row("select data from archive.records where kind = 'projects' and record_id = %s", project.id)
     assert row["data"]["total_steps"] == 121
-    assert world.admin.value("select count(*) from private.retention_work where root_id is not null") == 0
+    assert world.admin.rows("select * from private.retention_work where root_id is not null") == []
 
 
 def test_a_project_that_failed_lately_goes_on(world: World, tenant: Tenant, worker: Worker) -> None:
-    project = project_kit.started(tenant, [project_kit.agent_step(tenant, "a"), project_kit.agent_step(tenant, "b", "a")])
+    project = project_kit.started(
+        tenant, [project_kit.agent_step(tenant, "a"), project_kit.agent_step(tenant, "b", "a")]
+    )
     project_kit.play(worker, project, {"b": RuntimeError("broke")})
     sweep(world.service, 29)
     project.on(tenant.owner.at(at(29))).do("resume")
@@ -238,6 +244,7 @@ def test_what_fails_is_said_and_stops_nobody_else(world: World, tenant: Tenant, 
 def test_the_clock_may_go_back(world: World, tenant: Tenant, worker: Worker) -> None:
     sweep(world.service, 10_000)
     task = done_task(tenant, worker)
+    world.service.at(at(OLD)).value("select private.keep_retention(0)")
     sweep(world.service, OLD)
     assert where(world, "tasks", task) == "archive"
 
@@ -310,6 +317,12 @@ def test_partitions_are_nobodys_to_touch(world: World, tenant: Tenant) -> None:
                 session.rows(f"select from partitions.{row['tablename']}")
 
 
+DUE = """
+update private.retention_work set next_at = '-infinity'
+where organization_slug = any (%s) or kind = 'usage_totals'
+"""
+
+
 def compare_with_seen(connection: Connection, slug: str) -> None:
     """Compare organization_usage with all that was ever written."""
     months = shown(connection, slug)
@@ -329,9 +342,10 @@ def test_usage_equals_what_was_written_while_all_of_it_is_removed(world: World) 
     stop, removed = threading.Event(), []
 
     def remove() -> None:
-        with world.service.at(at(600 + random.random())).fresh() as session:  # noqa: S311 - no secret
+        service = world.service.at(at(600))
+        with service.fresh() as session, world.admin.fresh() as admin:
             while not stop.wait(0.05):
-                session.execute("update private.retention_work set next_at = '-infinity' where organization_slug is not null or kind = 'usage_totals'")
+                admin.execute(DUE, [tenant.slug for tenant in tenants])
                 removed.append(session.value("select private.keep_retention(0.1)"))
 
     def compare() -> int:
@@ -355,10 +369,12 @@ def test_usage_equals_what_was_written_while_all_of_it_is_removed(world: World) 
         ]
         adders = [pool.submit(add_tasks, t, [t.agent], n, stop) for n, t in enumerate(tenants)]
         remover, comparer = pool.submit(remove), pool.submit(compare)
-        stop.wait(2.5)
+        stop.wait(2)
         stop.set()
-        for future in (*writers, *adders, remover):
-            future.result()
+        for writer in writers:
+            writer.result()
+        for adder in (*adders, remover):
+            adder.result()
         assert comparer.result() > 5
     for connection in connections:
         connection.close()
