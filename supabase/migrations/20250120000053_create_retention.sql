@@ -124,6 +124,11 @@ create function private.move_rows(
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
 begin
+  archived := 0;
+  deleted := 0;
+  if keys = '{}' then
+    return;
+  end if;
   -- By ctid, in one statement: what was read is what goes.
   execute format(
     'with picked as (select r.ctid as place, r.%2$I as link, to_jsonb(r) as data, %3$s as leave_out from public.%1$I r where r.%2$I = any ($1) limit $6),'
@@ -268,35 +273,40 @@ create index runs_alone_idx on public.runs (organization_slug, created_at) where
 -- Tasks --------------------------------------------------------------------------------------------------------------
 
 create function private.tasks_over(ids uuid[], before timestamptz) returns uuid[]
-language sql stable security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
-  with recursive up as (
-    select t.id, t.id as at, t.parent_task_id as above from public.tasks t where t.id = any (ids) and t.completed_at < before
-    union
-    select u.id, p.id, p.parent_task_id from up u join public.tasks p on p.id = u.above
-  ),
-  roots as materialized (select u.id, u.at as root_id from up u where u.above is null),
-  down as (
-    select distinct r.root_id, r.root_id as id from roots r
-    union
-    select d.root_id, k.id from down d join public.tasks k on k.parent_task_id = d.id
-  ),
-  families as materialized (
-    select d.root_id
-    from down d
-    join public.tasks t on t.id = d.id
-    group by d.root_id
-    having bool_and(
-      coalesce(t.completed_at < before, false) and t.project_step_id is null and t.execution_id is null
-      and not exists (select from private.plan_tasks p where p.task_id = t.id)
-      and not exists (select from public.input_requests q where q.task_id = t.id and q.status = 'pending')
+begin
+  -- Not in SQL: its plan is kept.
+  return (
+    with recursive up as (
+      select t.id, t.id as at, t.parent_task_id as above from public.tasks t where t.id = any (ids) and t.completed_at < before
+      union
+      select u.id, p.id, p.parent_task_id from up u join public.tasks p on p.id = u.above
+    ),
+    roots as materialized (select u.id, u.at as root_id from up u where u.above is null),
+    down as (
+      select distinct r.root_id, r.root_id as id from roots r
+      union
+      select d.root_id, k.id from down d join public.tasks k on k.parent_task_id = d.id
+    ),
+    families as materialized (
+      select d.root_id
+      from down d
+      join public.tasks t on t.id = d.id
+      group by d.root_id
+      having bool_and(
+        coalesce(t.completed_at < before, false) and t.project_step_id is null and t.execution_id is null
+        and not exists (select from private.plan_tasks p where p.task_id = t.id)
+        and not exists (select from public.input_requests q where q.task_id = t.id and q.status = 'pending')
+      )
     )
-  )
-  select coalesce(array_agg(r.id), '{}')
-  from roots r
-  where r.root_id in (select f.root_id from families f)
-    and not exists (select from public.webhook_deliveries d where d.task_id = r.id and d.completed_at is null)
-    and not exists (select from public.marketplace_integrations m where m.task_id = r.id);
+    select coalesce(array_agg(r.id), '{}')
+    from roots r
+    where r.root_id in (select f.root_id from families f)
+      and not exists (select from public.webhook_deliveries d where d.task_id = r.id and d.completed_at is null)
+      and not exists (select from public.marketplace_integrations m where m.task_id = r.id)
+  );
+end;
 $$;
 comment on function private.tasks_over(uuid[], timestamptz) is
   'Those of these tasks that were over before a time with all their family, the tasks above and below them, whose data they share; not those of projects and executions, which go with these, nor what is being delivered or published.';
@@ -408,6 +418,9 @@ begin
   end if;
   loop
     select c.* into v_found from private.next_candidates(work, v_before, v_read) c;
+    if v_found.ids = '{}' then
+      return (0, 0, work.cursor_at, true)::private.retention_outcome;
+    end if;
     v_due := private.tasks_over(v_found.ids, v_before);
     -- Rows of one statement have one time: what is kept of it must not keep the rest from being seen.
     exit when v_found.is_last or v_due <> '{}' or v_found.last_at > work.cursor_at or v_read > 50000;
@@ -443,6 +456,9 @@ begin
     return (0, 0, work.cursor_at, true)::private.retention_outcome;
   end if;
   select c.* into v_found from private.next_candidates(work, v_before, work.batch_size) c;
+  if v_found.ids = '{}' then
+    return (0, 0, work.cursor_at, true)::private.retention_outcome;
+  end if;
   select coalesce(array_agg(r.id), '{}') as ids, coalesce(array_agg(r.created_by), '{}') as users, private.delete_times(array_agg(r.completed_at), v_period) as times
   into v_runs
   from (
@@ -482,6 +498,9 @@ begin
     return (0, 0, work.cursor_at, true)::private.retention_outcome;
   end if;
   select c.* into v_found from private.next_candidates(work, v_before, work.batch_size) c;
+  if v_found.ids = '{}' then
+    return (0, 0, work.cursor_at, true)::private.retention_outcome;
+  end if;
   v_due := private.tasks_over(v_found.ids, v_before);
   if work.kind = 'task_events' then
     -- The last one stays: events of a task that is retried go on counting from there.
@@ -510,54 +529,64 @@ revoke execute on function private.retain_trails(private.retention_work) from pu
 -- Projects and executions ----------------------------------------------------------------------------------------------
 
 create function private.projects_below(ids uuid[]) returns uuid[]
-language sql stable security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
-  with recursive below as (
-    select p.id from public.projects p where p.id = any (ids)
-    union
-    select c.id from below b join public.projects c on c.parent_project_id = b.id
-  )
-  select coalesce(array_agg(b.id), '{}') from below b;
+begin
+  -- Not in SQL: its plan is kept.
+  return (
+    with recursive below as (
+      select p.id from public.projects p where p.id = any (ids)
+      union
+      select c.id from below b join public.projects c on c.parent_project_id = b.id
+    )
+    select coalesce(array_agg(b.id), '{}') from below b
+  );
+end;
 $$;
 comment on function private.projects_below(uuid[]) is 'These projects and all below them.';
 revoke execute on function private.projects_below(uuid[]) from public;
 
 create function private.tree_is_over(execution_id uuid, projects uuid[], before timestamptz) returns boolean
-language sql stable security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
-  with recursive work as (
-    select t.id, t.completed_at from public.tasks t where t.execution_id = tree_is_over.execution_id
-    union
-    select t.id, t.completed_at from public.project_steps s join public.tasks t on t.project_step_id = s.id where s.project_id = any (projects)
-    union
-    select t.id, t.completed_at from private.plan_tasks p join public.tasks t on t.id = p.task_id where p.project_id = any (projects)
-  ),
-  below as (
-    select w.id, w.completed_at from work w
-    union
-    select t.id, t.completed_at from below b join public.tasks t on t.parent_task_id = b.id
-  ),
-  executions_above as (
-    select e.id, e.parent_execution_id, e.completed_at from public.workflow_executions e where e.id = tree_is_over.execution_id
-    union
-    select e.id, e.parent_execution_id, e.completed_at from executions_above a join public.workflow_executions e on e.id = a.parent_execution_id
-  ),
-  executions_below as (
-    select a.id, a.completed_at from executions_above a where a.parent_execution_id is null
-    union
-    select e.id, e.completed_at from executions_below b join public.workflow_executions e on e.parent_execution_id = b.id
-  )
-  select not exists (select from public.projects p where p.id = any (projects) and (p.completed_at < before) is not true)
-    and not exists (select from below b where (b.completed_at < before) is not true)
-    and not exists (select from executions_below e where e.completed_at is null)
-    and not exists (select from private.project_work w where w.project_id = any (projects) or w.child_project_id = any (projects))
-    and not exists (select from private.executions_to_settle s where s.execution_id = tree_is_over.execution_id)
-    and not exists (select from private.execution_lines l where l.execution_id = tree_is_over.execution_id)
-    and not exists (
-      select from public.input_requests q
-      join public.project_steps s on s.id = q.project_step_id and s.project_id = any (projects)
-      where q.status = 'pending'
-    );
+begin
+  -- Not in SQL: its plan is kept.
+  return (
+    with recursive work as (
+      select t.id, t.completed_at from public.tasks t where t.execution_id = tree_is_over.execution_id
+      union
+      select t.id, t.completed_at from public.project_steps s join public.tasks t on t.project_step_id = s.id where s.project_id = any (projects)
+      union
+      select t.id, t.completed_at from private.plan_tasks p join public.tasks t on t.id = p.task_id where p.project_id = any (projects)
+    ),
+    below as (
+      select w.id, w.completed_at from work w
+      union
+      select t.id, t.completed_at from below b join public.tasks t on t.parent_task_id = b.id
+    ),
+    executions_above as (
+      select e.id, e.parent_execution_id, e.completed_at from public.workflow_executions e where e.id = tree_is_over.execution_id
+      union
+      select e.id, e.parent_execution_id, e.completed_at from executions_above a join public.workflow_executions e on e.id = a.parent_execution_id
+    ),
+    executions_below as (
+      select a.id, a.completed_at from executions_above a where a.parent_execution_id is null
+      union
+      select e.id, e.completed_at from executions_below b join public.workflow_executions e on e.parent_execution_id = b.id
+    )
+    select not exists (select from public.projects p where p.id = any (projects) and (p.completed_at < before) is not true)
+      and not exists (select from below b where (b.completed_at < before) is not true)
+      and not exists (select from executions_below e where e.completed_at is null)
+      and not exists (select from private.project_work w where w.project_id = any (projects) or w.child_project_id = any (projects))
+      and not exists (select from private.executions_to_settle s where s.execution_id = tree_is_over.execution_id)
+      and not exists (select from private.execution_lines l where l.execution_id = tree_is_over.execution_id)
+      and not exists (
+        select from public.input_requests q
+        join public.project_steps s on s.id = q.project_step_id and s.project_id = any (projects)
+        where q.status = 'pending'
+      )
+  );
+end;
 $$;
 comment on function private.tree_is_over(uuid, uuid[], timestamptz) is
   'Whether all projects and tasks of an execution, or of projects, were over before a time, with what hangs below them; and whether nothing above or beside the execution runs, nor is anything left to be settled.';
@@ -626,20 +655,25 @@ create trigger refuse_going_on before update of status on public.workflow_execut
 for each row when (old.status in ('failed', 'timeout') and new.status = 'queued') execute function private.refuse_going_on();
 
 create function private.tree_tasks(work private.retention_work, steps uuid[]) returns uuid[]
-language sql stable security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
-  with recursive below as (
-    (
-      select t.id from public.tasks t where t.project_step_id = any (steps)
+begin
+  -- Not in SQL: its plan is kept.
+  return (
+    with recursive below as (
+      (
+        select t.id from public.tasks t where t.project_step_id = any (steps)
+        union
+        select t.id from public.tasks t where steps = '{}' and work.kind = 'execution_tree' and t.execution_id = work.root_id
+        union
+        select p.task_id from private.plan_tasks p where steps = '{}' and p.project_id = any (work.projects)
+      )
       union
-      select t.id from public.tasks t where steps = '{}' and work.kind = 'execution_tree' and t.execution_id = work.root_id
-      union
-      select p.task_id from private.plan_tasks p where steps = '{}' and p.project_id = any (work.projects)
+      select t.id from below b join public.tasks t on t.parent_task_id = b.id and t.completed_at < work.over_before
     )
-    union
-    select t.id from below b join public.tasks t on t.parent_task_id = b.id and t.completed_at < work.over_before
-  )
-  select coalesce(array_agg(f.id), '{}') from (select b.id from below b limit work.batch_size) f;
+    select coalesce(array_agg(f.id), '{}') from (select b.id from below b limit work.batch_size) f
+  );
+end;
 $$;
 comment on function private.tree_tasks(private.retention_work, uuid[]) is 'Tasks of these steps with those below them, or, without steps, of the execution and of planning; a batch of them.';
 revoke execute on function private.tree_tasks(private.retention_work, uuid[]) from public;
@@ -977,6 +1011,8 @@ as $$
 declare
   v_end constant timestamptz := clock_timestamp() + make_interval(secs => seconds);
   v_ahead constant interval := private.clock() - now();
+  v_now timestamptz;
+  v_from timestamptz := '-infinity';
   v_work private.retention_work;
   v_outcome private.retention_outcome;
   v_removed bigint := 0;
@@ -986,9 +1022,12 @@ begin
   update private.retention_work w set next_at = private.clock()
   where w.id in (select x.id from private.retention_work x where x.next_at > private.clock() + interval '2 days' for update skip locked);
   loop
+    v_now := clock_timestamp() + v_ahead;
+    -- What was done in this transaction leaves dead entries behind, before the last one.
     select w.* into v_work from private.retention_work w
-    where w.next_at <= clock_timestamp() + v_ahead order by w.next_at limit 1 for update skip locked;
+    where w.next_at >= v_from and w.next_at <= v_now order by w.next_at limit 1 for update skip locked;
     exit when not found;
+    v_from := v_work.next_at;
     begin
       v_outcome := private.retain(v_work);
       perform private.note_retention(v_work, v_outcome, clock_timestamp() + v_ahead);
