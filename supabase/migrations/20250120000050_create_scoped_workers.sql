@@ -261,7 +261,7 @@ language sql stable security invoker set search_path = ''
 as $$
   select case when jsonb_typeof(report) = 'object' then report || coalesce((
     select jsonb_object_agg(k.kind, private.scoped_items(scoped_report.organization_slug, report -> k.kind))
-    from unnest(array['events', 'heartbeats', 'completed', 'failed', 'paused', 'released']) k (kind)
+    from unnest(array['steps', 'events', 'heartbeats', 'completed', 'failed', 'paused', 'released']) k (kind)
     where report ? k.kind
   ), '{}') else report end;
 $$;
@@ -365,7 +365,7 @@ begin
   return private.take_items(v_worker, kind, private.scoped_items(v_scope, items), lease_seconds);
 end;
 $$;
-comment on function private.scoped_take_items(text, text, jsonb, integer) is 'Body of public.scoped_heartbeat_tasks, scoped_add_task_events, scoped_complete_tasks, scoped_fail_tasks, scoped_pause_task and scoped_release_tasks.';
+comment on function private.scoped_take_items(text, text, jsonb, integer) is 'Body of public.scoped_heartbeat_tasks, scoped_add_task_events, scoped_add_run_steps, scoped_complete_tasks, scoped_fail_tasks, scoped_pause_task and scoped_release_tasks.';
 revoke execute on function private.scoped_take_items(text, text, jsonb, integer) from public;
 grant execute on function private.scoped_take_items(text, text, jsonb, integer) to organization_worker;
 
@@ -388,6 +388,16 @@ comment on function public.scoped_add_task_events(text, jsonb) is
   'As add_task_events, for an organization''s own worker; a task of others is answered lost. Errors: PT401 worker_token_refused.';
 revoke execute on function public.scoped_add_task_events(text, jsonb) from public, anon, authenticated;
 grant execute on function public.scoped_add_task_events(text, jsonb) to organization_worker;
+
+create function public.scoped_add_run_steps(worker_id text, items jsonb) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.scoped_take_items(worker_id, 'step', items, 30);
+$$;
+comment on function public.scoped_add_run_steps(text, jsonb) is
+  'As add_run_steps, for an organization''s own worker; a task of others is answered lost. Errors: PT401 worker_token_refused.';
+revoke execute on function public.scoped_add_run_steps(text, jsonb) from public, anon, authenticated;
+grant execute on function public.scoped_add_run_steps(text, jsonb) to organization_worker;
 
 create function public.scoped_complete_tasks(worker_id text, items jsonb) returns jsonb
 language sql volatile security invoker set search_path = ''
@@ -648,3 +658,53 @@ comment on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) i
   'As write_plan, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others.';
 revoke execute on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) from public, anon, authenticated;
 grant execute on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) to organization_worker;
+
+create function private.scoped_write_workflow_data(
+  task_id uuid, attempt integer, lease_token uuid, key text, value jsonb, tags text[], data_type text
+) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_scope constant text := private.worker_scope();
+begin
+  return public.write_workflow_data(private.scoped_task(v_scope, task_id), attempt, lease_token, key, value, tags, data_type);
+end;
+$$;
+comment on function private.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) is 'Body of public.scoped_write_workflow_data.';
+revoke execute on function private.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) from public;
+grant execute on function private.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) to organization_worker;
+
+create function public.scoped_write_workflow_data(
+  task_id uuid, attempt integer, lease_token uuid, key text, value jsonb, tags text[] default '{}', data_type text default null
+) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.scoped_write_workflow_data(task_id, attempt, lease_token, key, value, tags, data_type);
+$$;
+comment on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) is
+  'As write_workflow_data, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others, PT429 too_much_data.';
+revoke execute on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) from public, anon, authenticated;
+grant execute on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) to organization_worker;
+
+create function private.scoped_read_workflow_data(task_id uuid, attempt integer, lease_token uuid, key text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_scope constant text := private.worker_scope();
+begin
+  return public.read_workflow_data(private.scoped_task(v_scope, task_id), attempt, lease_token, key);
+end;
+$$;
+comment on function private.scoped_read_workflow_data(uuid, integer, uuid, text) is 'Body of public.scoped_read_workflow_data.';
+revoke execute on function private.scoped_read_workflow_data(uuid, integer, uuid, text) from public;
+grant execute on function private.scoped_read_workflow_data(uuid, integer, uuid, text) to organization_worker;
+
+create function public.scoped_read_workflow_data(task_id uuid, attempt integer, lease_token uuid, key text) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.scoped_read_workflow_data(task_id, attempt, lease_token, key);
+$$;
+comment on function public.scoped_read_workflow_data(uuid, integer, uuid, text) is
+  'As read_workflow_data, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others.';
+revoke execute on function public.scoped_read_workflow_data(uuid, integer, uuid, text) from public, anon, authenticated;
+grant execute on function public.scoped_read_workflow_data(uuid, integer, uuid, text) to organization_worker;

@@ -15,6 +15,7 @@ from tests.database.kit import Row, Tenant, Worker, World, item, refused
 from tests.database.scoped_kit import ROLE, Scoped, scoped, token
 
 DEEDS: dict[str, Row] = {
+    "add_run_steps": {"steps": [{"sequence_number": 1, "type": "transform", "output": "x"}]},
     "add_task_events": {"type": "log", "message": "x"},
     "complete_tasks": {
         "response": "x",
@@ -26,7 +27,7 @@ DEEDS: dict[str, Row] = {
     "pause_task": {"input_request": {"prompt": "Who are you?"}},
     "release_tasks": {},
 }
-LISTS = {"events": "add_task_events", "heartbeats": "heartbeat_tasks", "completed": "complete_tasks"}
+LISTS = {"steps": "add_run_steps", "events": "add_task_events", "heartbeats": "heartbeat_tasks", "completed": "complete_tasks"}
 LISTS |= {"failed": "fail_tasks", "paused": "pause_task", "released": "release_tasks"}
 
 
@@ -48,6 +49,10 @@ def traces(tenant: Tenant) -> Row:
         " (select jsonb_agg(r order by r.id) from public.runs r where r.organization_slug = o.slug) as runs,"
         " (select jsonb_agg(e order by e.task_id, e.sequence) from public.task_events e"
         "   join public.tasks t on t.id = e.task_id where t.organization_slug = o.slug) as events,"
+        " (select count(*) from public.run_steps s join public.runs r on r.id = s.run_id"
+        "   where r.organization_slug = o.slug) as steps,"
+        " (select count(*) from public.workflow_data d join public.runs r on r.id = d.run_id"
+        "   where r.organization_slug = o.slug) as data,"
         " (select count(*) from public.usage_events u where u.organization_slug = o.slug) as usage,"
         " (select count(*) from public.deliverables d where d.organization_slug = o.slug) as deliverables,"
         " (select count(*) from public.input_requests q where q.organization_slug = o.slug) as questions,"
@@ -115,6 +120,8 @@ ATTACKS |= {
     ),
     "forget_remote_task": lambda s, lease: is_refused(s, lease, "forget_remote_task"),
     "read_plan_request": lambda s, lease: is_refused(s, lease, "read_plan_request"),
+    "write_workflow_data": lambda s, lease: is_refused(s, lease, "write_workflow_data", key="k", value=Jsonb("x")),
+    "read_workflow_data": lambda s, lease: is_refused(s, lease, "read_workflow_data", key="k"),
     "write_plan": lambda s, lease: is_refused(s, lease, "write_plan", plan={"steps": []}),
 }
 
