@@ -225,6 +225,23 @@ $$;
 comment on function private.scoped_task(text, uuid) is 'The id of a task that a worker of this organization runs, null for every other; then the functions of servers answer as for one that does not exist.';
 revoke execute on function private.scoped_task(text, uuid) from public;
 
+create function private.check_scoped_json(given jsonb) returns void
+language plpgsql immutable security invoker set search_path = ''
+as $$
+begin
+  if exists (
+    select from jsonb_path_query(given, 'strict $.** ? (@.type() == "number")') n (item)
+    where abs(n.item::numeric) > 1e308 or scale(n.item::numeric) > 400
+  ) then
+    raise exception using errcode = '22023', message = 'json_not_plain',
+      detail = 'It has a number beyond 1e308 or with more than 400 decimals.', hint = 'Send such numbers as text.';
+  end if;
+end;
+$$;
+comment on function private.check_scoped_json(jsonb) is
+  'Raises 22023 json_not_plain for numbers that are short here and gigabytes when printed; our own workers never send any.';
+revoke execute on function private.check_scoped_json(jsonb) from public;
+
 create function private.scoped_items(organization_slug text, items jsonb) returns jsonb
 language plpgsql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
@@ -234,6 +251,7 @@ begin
   if jsonb_typeof(items) is distinct from 'array' then
     return items;
   end if;
+  perform private.check_scoped_json(items);
   v_own := array(
     select t.id from public.tasks t
     where t.id = any (array(select private.uuid_or_null(i.item ->> 'task_id') from jsonb_array_elements(items) i (item)))
@@ -277,6 +295,10 @@ declare
   v_scope constant text := private.worker_scope();
   v_worker constant text := private.scoped_worker_id(v_scope, worker_id);
 begin
+  if length(info::text) > 10000 then
+    raise exception using errcode = '22023', message = 'argument_out_of_range',
+      detail = format('info has %s characters; 10000 are the most.', length(info::text)), hint = 'Send {hostname, pid, version, concurrency, methods}.';
+  end if;
   delete from public.workers w
   where starts_with(w.id, v_scope || ':') and w.id <> v_worker and w.last_seen_at < now() - interval '1 day'
     and not exists (
@@ -296,7 +318,7 @@ as $$
   select * from private.scoped_register_worker(worker_id, info);
 $$;
 comment on function public.scoped_register_worker(text, jsonb) is
-  'As register_worker, for an organization''s own worker; its id is then "organization:worker_id". Forgets those of the organization that were not seen for a day. Errors: PT401 worker_token_refused, 22023 worker_id_invalid, PT429 over_limit.';
+  'As register_worker, for an organization''s own worker; its id is then "organization:worker_id". Forgets those of the organization that were not seen for a day. Errors: PT401 worker_token_refused, 22023 worker_id_invalid, argument_out_of_range, PT429 over_limit.';
 revoke execute on function public.scoped_register_worker(text, jsonb) from public, anon, authenticated;
 grant execute on function public.scoped_register_worker(text, jsonb) to organization_worker;
 
@@ -682,7 +704,7 @@ as $$
   select private.scoped_write_workflow_data(task_id, attempt, lease_token, key, value, tags, data_type);
 $$;
 comment on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) is
-  'As write_workflow_data, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others, PT429 too_much_data.';
+  'As write_workflow_data, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others, PT429 too_much_data, 22023 json_not_plain.';
 revoke execute on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) from public, anon, authenticated;
 grant execute on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) to organization_worker;
 
