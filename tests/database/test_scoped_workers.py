@@ -28,7 +28,12 @@ DEEDS: dict[str, Row] = {
     "pause_task": {"input_request": {"prompt": "Who are you?"}},
     "release_tasks": {},
 }
-LISTS = {"steps": "add_run_steps", "events": "add_task_events", "heartbeats": "heartbeat_tasks", "completed": "complete_tasks"}
+LISTS = {
+    "steps": "add_run_steps",
+    "events": "add_task_events",
+    "heartbeats": "heartbeat_tasks",
+    "completed": "complete_tasks",
+}
 LISTS |= {"failed": "fail_tasks", "paused": "pause_task", "released": "release_tasks"}
 
 
@@ -576,7 +581,9 @@ def test_what_a_scoped_worker_says_it_cost_counts_for_its_organization_alone(
     found = tenant.world.admin.rows(rows + " and organization_slug = any (%s)", [tenant.slug, other.slug])
     assert found == [{"organization_slug": tenant.slug, "agent_slug": tenant.agent, "user_id": tenant.owner.id}]
     totals = tenant.owner.row("select * from public.organization_usage")
-    assert (int(totals["total_tokens"]), float(totals["total_cost"])) == (2**63 - 1, 3 * 99_999_999.0), "as far as it goes"
+    assert (int(totals["total_tokens"]), float(totals["total_cost"])) == (2**63 - 1, 3 * 99_999_999.0), (
+        "as far as it goes"
+    )
 
 
 @pytest.mark.parametrize("number", ["1e131000", "-1e400", "1e-16000"])
