@@ -5,18 +5,15 @@ from __future__ import annotations
 import signal
 import time
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.stack import Stack
 from tests.workers.chaos_invariants import assert_whole
 from tests.workers.chaos_kit import Errand, Fleet, ForkedWorker, Ground
-from tests.workers.chaos_proxy import Network, network
+from tests.workers.chaos_proxy import Network
 from tests.workers.chaos_worker import Script
-from tests.workers.conftest import Row, wait_for
+from tests.workers.waiting import Row, wait_for
 
 LEASE_SECONDS = 2
 CANCEL_SECONDS = 2.0  # How soon a running task hears of it, says issue 4.
@@ -35,28 +32,6 @@ RPC_ITEMS: dict[str, Row] = {
     "fail_tasks": {"error_code": "internal_error", "error_message": "late", "retryable": True},
     "release_tasks": {},
 }
-
-
-@pytest.fixture
-def ground(stack: Stack) -> Iterator[Ground]:
-    ground = Ground(stack)
-    ground.create()
-    yield ground
-    ground.delete()
-
-
-@pytest.fixture
-def fleet(stack: Stack, ground: Ground, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(stack, tmp_path, ground.organizations)
-    yield fleet
-    fleet.close()
-
-
-@pytest.fixture
-def wire(stack: Stack) -> Iterator[Network]:
-    """Give a network without faults, which keeps what passes."""
-    with network(stack.url) as between:
-        yield between
 
 
 def everything(ground: Ground) -> dict[str, list[Row]]:
