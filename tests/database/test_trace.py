@@ -132,6 +132,22 @@ def test_what_is_large_is_kept_once_and_cut_in_lists(tenant: Tenant) -> None:
         tenant.join("member").call("run_step_payload", step_id=one["id"])
 
 
+def test_of_metadata_that_would_swell_whole_trees_the_size_is_kept(place: Tenant) -> None:
+    worker, lease = started(place)
+    assert report(worker, lease, step(1, metadata={"note": "x" * 9000}), step(2, metadata={"note": "x"})) == ["ok"]
+    one, two = kept(place, lease)
+    assert list(one["metadata"]) == ["metadata_bytes"]
+    assert (one["metadata"]["metadata_bytes"] > 9000, two["metadata"]) == (True, {"note": "x"})
+
+
+def test_no_two_organizations_can_share_what_is_kept_once(place: Tenant) -> None:
+    # One's name may begin with the other's, and a month stands between name and content.
+    same = "select private.payload_id('a', %s::jsonb) = private.payload_id('a' || to_char(now(), 'YYYYMM'), %s::jsonb)"
+    digits = "7" * 3000
+    month = place.world.admin.value("select to_char(private.clock(), 'YYYYMM')")
+    assert place.world.admin.value(same, month + digits, digits) is False
+
+
 def test_what_no_step_names_is_purged_when_it_is_old(tenant: Tenant) -> None:
     worker, lease = started(tenant)
     report(worker, lease, step(1, output=LONG), step(2, output=LONG + "!"))
