@@ -129,14 +129,15 @@ begin
   if keys = '{}' then
     return;
   end if;
-  -- By ctid, in one statement: what was read is what goes.
+  -- By their place, in one statement: what was read is what goes. Places are those of a partition.
   execute format(
-    'with picked as (select r.ctid as place, r.%2$I as link, to_jsonb(r) as data, %3$s as leave_out from public.%1$I r where r.%2$I = any ($1) limit $6),'
+    'with picked as (select r.tableoid as part, r.ctid as place, r.%2$I as link, to_jsonb(r) as data, %3$s as leave_out from public.%1$I r where r.%2$I = any ($1) limit $6),'
     ' owned as (select p.*, o.user_id, o.delete_at from picked p join unnest($1, $2, $3) o (key, user_id, delete_at) on o.key = p.link),'
     ' kept as (insert into archive.records (kind, record_id, organization_slug, user_id, data, delete_at)'
     '  select %1$L, coalesce(p.data ->> ''id'', p.data ->> ''user_id'', p.data ->> ''version''), $4, p.user_id, p.data, p.delete_at from owned p'
     '  where p.delete_at > $5 and not p.leave_out returning id),'
-    ' gone as (delete from public.%1$I r where r.ctid = any (array(select p.place from picked p)) and r.%2$I = any ($1) returning r.%2$I)'
+    ' gone as (delete from public.%1$I r where r.ctid = any (array(select p.place from picked p))'
+    '  and (r.tableoid, r.ctid) in (select p.part, p.place from picked p) returning 1)'
     ' select (select count(*) from kept), (select count(*) from gone)',
     table_name, link, unless
   )
