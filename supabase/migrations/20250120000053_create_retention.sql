@@ -160,7 +160,7 @@ create table private.retention_work (
   over_before timestamptz,
   next_at timestamptz not null default private.clock(),
   cursor_at timestamptz not null default '-infinity',
-  batch_size integer not null default 100,
+  batch_size integer not null default 50,
   removed_in_pass bigint not null default 0,
   archived bigint not null default 0,
   deleted bigint not null default 0,
@@ -238,19 +238,24 @@ begin
       select array_agg(c.id), max(c.created_at), count(*) < max_rows into ids, last_at, is_last
       from (
         select e.id, e.created_at from public.workflow_executions e
-        where e.organization_slug = work.organization_slug and e.created_at >= work.cursor_at and e.created_at < before order by e.created_at limit max_rows
+        where e.organization_slug = work.organization_slug and e.created_at >= work.cursor_at and e.created_at < before and e.completed_at < before
+          and not exists (select from private.retention_work w where w.root_id = e.id)
+        order by e.created_at limit max_rows
       ) c;
     when 'projects' then
       select array_agg(c.id), max(c.created_at), count(*) < max_rows into ids, last_at, is_last
       from (
         select p.id, p.created_at from public.projects p
-        where p.organization_slug = work.organization_slug and p.created_at >= work.cursor_at and p.created_at < before order by p.created_at limit max_rows
+        where p.organization_slug = work.organization_slug and p.created_at >= work.cursor_at and p.created_at < before and p.completed_at < before
+          and p.parent_project_id is null and p.execution_id is null and not exists (select from private.retention_work w where w.root_id = p.id)
+        order by p.created_at limit max_rows
       ) c;
     when 'runs' then
       select array_agg(c.id), max(c.created_at), count(*) < max_rows into ids, last_at, is_last
       from (
         select r.id, r.created_at from public.runs r
         where r.organization_slug = work.organization_slug and r.task_id is null and r.created_at >= work.cursor_at and r.created_at < before
+          and r.completed_at < before and r.execution_id is null
         order by r.created_at limit max_rows
       ) c;
     else
@@ -265,7 +270,7 @@ begin
 end;
 $$;
 comment on function private.next_candidates(private.retention_work, timestamptz, integer) is
-  'The next rows of a kind from the cursor on, in the order in which they were made, over or not.';
+  'The next rows of a kind from the cursor on, in the order in which they were made: tasks over or not, of the rest what is itself over.';
 revoke execute on function private.next_candidates(private.retention_work, timestamptz, integer) from public;
 
 -- Runs without a task, made by servers' own programs.
@@ -476,7 +481,7 @@ begin
   select m.* into v_moved from private.move_rows('runs', 'id', v_runs.ids, v_runs.users, v_runs.times, work.organization_slug, work.batch_size) m;
   return (
     v_part.archived + v_moved.archived, v_part.deleted + v_moved.deleted,
-    case when v_found.last_at > work.cursor_at then v_found.last_at else v_found.last_at + interval '1 microsecond' end, v_found.is_last
+    case when v_moved.archived + v_moved.deleted > 0 or v_found.last_at > work.cursor_at then v_found.last_at else v_found.last_at + interval '1 microsecond' end, v_found.is_last
   )::private.retention_outcome;
 end;
 $$;
@@ -490,6 +495,7 @@ declare
   v_before constant timestamptz := private.leaves_before(private.retention_period(work.kind, work.organization_slug));
   v_tasks_before constant timestamptz := private.leaves_before(private.retention_period('tasks', work.organization_slug));
   v_max constant integer := 5000;
+  v_read integer := work.batch_size;
   v_found record;
   v_due uuid[];
   v_deleted integer;
@@ -498,7 +504,12 @@ begin
   if v_before is null or v_tasks_before >= v_before then
     return (0, 0, work.cursor_at, true)::private.retention_outcome;
   end if;
-  select c.* into v_found from private.next_candidates(work, v_before, work.batch_size) c;
+  loop
+    select c.* into v_found from private.next_candidates(work, v_before, v_read) c;
+    -- As in private.retain_tasks.
+    exit when v_found.is_last or v_found.last_at > work.cursor_at or v_read > 50000;
+    v_read := v_read * 8;
+  end loop;
   if v_found.ids = '{}' then
     return (0, 0, work.cursor_at, true)::private.retention_outcome;
   end if;
@@ -604,6 +615,7 @@ declare
   v_root uuid;
   v_projects uuid[];
   v_locked uuid[];
+  v_found_any boolean := false;
 begin
   if v_before is null then
     return (0, 0, work.cursor_at, true)::private.retention_outcome;
@@ -626,9 +638,10 @@ begin
     insert into private.retention_work (kind, organization_slug, root_id, projects, over_before, next_at)
     values (case when v_of_executions then 'execution_tree' else 'project_tree' end, work.organization_slug, v_root, v_projects, v_before, private.clock())
     on conflict do nothing;
+    v_found_any := true;
   end loop;
   return (
-    0, 0, case when v_found.last_at > work.cursor_at then v_found.last_at else v_found.last_at + interval '1 microsecond' end, v_found.is_last
+    0, 0, case when v_found_any or v_found.last_at > work.cursor_at then v_found.last_at else v_found.last_at + interval '1 microsecond' end, v_found.is_last
   )::private.retention_outcome;
 end;
 $$;
@@ -998,7 +1011,7 @@ begin
       else at + (5 + 2 * random()) * interval '1 hour'
     end,
     archived = w.archived + outcome.archived, deleted = w.deleted + outcome.deleted, last_run_at = at, last_error = null,
-    batch_size = least(w.batch_size * 2, 100)
+    batch_size = least(w.batch_size * 2, 50)
   where w.id = work.id;
 end;
 $$;
@@ -1060,7 +1073,10 @@ begin
   if to_regprocedure('cron.schedule(text, text, text)') is null then
     return false;
   end if;
-  execute $cron$ select cron.schedule('orchestrator-retention', '10 seconds', 'select private.keep_retention(1)') $cron$;
+  -- Its commits need not be on disk at once: what a crash undoes is done again. In the exchange of a worker they are that worker's.
+  execute $cron$
+    select cron.schedule('orchestrator-retention', '10 seconds', 'select set_config(''synchronous_commit'', ''off'', true), private.keep_retention(1)')
+  $cron$;
   return true;
 exception
   when insufficient_privilege then

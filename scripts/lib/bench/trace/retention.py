@@ -92,11 +92,11 @@ def _lay_out(lab: Lab, tasks: int) -> None:
 
 
 def _retain(lab: Lab) -> int:
-    """Call as the reaper does, one call after the other, until nothing is due; return how often."""
+    """Call as pg_cron's job does, but one short call after the other, until nothing is due; return how often."""
     calls = 0
     with psycopg.connect(lab.stack.database_url("postgres"), autocommit=True) as connection:
         while True:
-            connection.execute("select private.keep_retention()")
+            connection.execute("select set_config('synchronous_commit', 'off', true), private.keep_retention()")
             calls += 1
             row = connection.execute(
                 "select exists (select from private.retention_work where next_at <= now())"
