@@ -1073,10 +1073,7 @@ begin
   if to_regprocedure('cron.schedule(text, text, text)') is null then
     return false;
   end if;
-  -- Its commits need not be on disk at once: what a crash undoes is done again. In the exchange of a worker they are that worker's.
-  execute $cron$
-    select cron.schedule('orchestrator-retention', '10 seconds', 'select set_config(''synchronous_commit'', ''off'', true), private.keep_retention(1)')
-  $cron$;
+  execute $cron$ select cron.schedule('orchestrator-retention', '10 seconds', 'select private.keep_retention(1)') $cron$;
   return true;
 exception
   when insufficient_privilege then
