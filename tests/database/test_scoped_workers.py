@@ -615,6 +615,20 @@ def test_numbers_that_fill_the_memory_when_they_are_printed_are_refused(
         )
 
 
+def test_nesting_that_nobody_could_read_is_refused(tenant: Tenant, mine: Scoped) -> None:
+    tenant.task()
+    (lease,) = mine.claim()
+    for levels, taken in ((100, True), (1000, False)):
+        deep = "[" * levels + "]" * levels
+        given = f'[{json.dumps(item(lease))[:-1]}, "type": "log", "data": {{"a": {deep}}}}}]'
+        query = "select public.scoped_add_task_events('w', %s::jsonb) as answer"
+        if taken:
+            assert mine.row(query, given)["answer"][0]["outcome"] == "ok"
+        else:
+            with refused("22023", "json_not_plain"):
+                mine.row(query, given)
+
+
 def test_what_a_worker_says_of_itself_is_short(mine: Scoped) -> None:
     for info in ({"hostname": "x" * 10_000}, {"methods": ["x"] * 10_000}):
         with refused("22023", "argument_out_of_range"):
