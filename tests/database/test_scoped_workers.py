@@ -530,6 +530,19 @@ def test_a_scoped_worker_ends_a_step_with_its_deliverable_which_the_overview_sho
     assert project.status == "completed"
 
 
+def test_a_scoped_workers_agents_share_data_and_leave_a_trace(tenant: Tenant, mine: Scoped) -> None:
+    tenant.task()
+    (lease,) = mine.claim()
+    mine.call("scoped_write_workflow_data", **item_of(lease), key="draft", value=Jsonb({"n": 1}), tags=["final"])
+    found = mine.call("scoped_read_workflow_data", **item_of(lease), key="draft")
+    assert (found["value"], found["tags"], found["created_by_agent"]) == ({"n": 1}, ["final"], tenant.agent)
+    assert mine.call("scoped_read_workflow_data", **item_of(lease), key="other") is None
+    steps = [{"sequence_number": 1, "type": "tool_call", "output": "x" * 3000}]
+    assert mine.report("add_run_steps", item(lease, steps=steps)) == ["ok"]
+    (shown,) = tenant.owner.call("run_tree", run_id=lease["lease_token"])["steps"]
+    assert (shown["type"], shown["is_cut"]) == ("tool_call", True)
+
+
 def test_a_scoped_worker_writes_to_no_deliverable_of_others(tenant: Tenant, other: Tenant, mine: Scoped) -> None:
     theirs = scoped(other)
     made: dict[str, str] = {}
