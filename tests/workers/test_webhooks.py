@@ -17,7 +17,8 @@ from tests.stack import Stack
 from tests.unit.agents.api_kit import CountingDoor
 from tests.unit.agents.external_kit import traced
 from tests.unit.http_server import Reply, Seen, Server, serve
-from tests.workers.conftest import Lab, Row, laboratory, wait_for
+from tests.workers.conftest import Lab, laboratory
+from tests.workers.waiting import Row, wait_for
 from workers.backend import Backend
 from workers.contract import ClaimedTask, Completion, TaskRow
 from workers.door import Door
