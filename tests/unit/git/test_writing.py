@@ -43,7 +43,7 @@ async def test_of_very_many_problems_a_thousand_are_kept_errors_first() -> None:
         bad = {"hash": "h", "problem": {"code": "not_text", "message": "It is not UTF-8."}}
         await writing.take({"files": [{"path": path, **bad} for path in paths[start : start + 200]]})
     done = await writing.finish()
-    assert len(writing._problems) == 1900  # noqa: SLF001 - what it holds is the matter
+    assert len(writing._problems) == 1900
     assert {problem["level"] for problem in listener.problems} == {"error"}
     assert len(listener.problems) == 1000
     assert (done.response_metadata or {})["problems"] == 3900
