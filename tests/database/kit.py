@@ -18,9 +18,10 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
+
+from tests.database.spare import Spare
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
@@ -43,41 +44,7 @@ def connect(dsn: str) -> Connection:
     return psycopg.connect(dsn, row_factory=dict_row, autocommit=True, prepare_threshold=None, options=options)
 
 
-class Spare:
-    """Connections that were used and are as new, but that they know the catalog and the functions: that costs most."""
-
-    def __init__(self) -> None:
-        self._connections: dict[str, list[Connection]] = {}
-
-    def take(self, dsn: str) -> Connection:
-        """Give a connection that nobody has."""
-        while spare := self._connections.get(dsn):
-            connection = spare.pop()
-            try:
-                connection.execute("select")
-            except psycopg.OperationalError:
-                connection.close()  # Its server was stopped, or somebody ended it.
-            else:
-                return connection
-        return connect(dsn)
-
-    def give_back(self, dsn: str, connection: Connection) -> None:
-        """Keep a connection for others, unless something of it is left open."""
-        if connection.info.transaction_status != TransactionStatus.IDLE:
-            connection.close()
-            return
-        connection.execute("reset all; unlisten *; discard temp; select pg_advisory_unlock_all()")
-        self._connections.setdefault(dsn, []).append(connection)
-
-    def close(self) -> None:
-        """Let all of them go."""
-        for connections in self._connections.values():
-            for connection in connections:
-                connection.close()
-        self._connections.clear()
-
-
-SPARE = Spare()
+SPARE = Spare(connect)
 
 
 def adapt(value: Any) -> Any:
