@@ -458,8 +458,9 @@ for each row when (not (
   and new.completed_at is not null and new.lease_token is null and new.lease_expires_at is null
 ))
 execute function private.guard_task();
+-- Claims, heartbeats and completions set it themselves.
 create trigger set_updated_at before update on public.tasks
-for each row execute function public.set_updated_at();
+for each row when (new.updated_at = old.updated_at) execute function public.set_updated_at();
 
 comment on table public.tasks is 'The durable queue: everything a worker does is a task. Insert one with method, agent_slug and prompt, then follow task_events.';
 comment on column public.tasks.trace_context is 'W3C traceparent of the trace that the task belongs to, given by the client or inherited from parent_task_id. Null: the task begins a trace of its own, whose id is the task''s.';
