@@ -2,6 +2,7 @@
 -- other, and how people read a whole tree of runs in one request.
 -- Lock order: as reports; a step is written only with its task's row locked, and waits for nobody but another worker that
 -- writes the very same payload right now.
+-- Over 400 lines, because what is written, what is kept of it and who may read it are one subject.
 
 -- Payloads -----------------------------------------------------------------------------------------------------------
 

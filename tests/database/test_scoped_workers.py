@@ -1,4 +1,7 @@
-"""Workers of organizations: what the role may do, for its own organization, and nothing for any other."""
+"""Workers of organizations: what the role may do, for its own organization, and nothing for any other.
+
+Over 400 lines, because each of the many functions of one role is tried for the same promise.
+"""
 
 from __future__ import annotations
 
