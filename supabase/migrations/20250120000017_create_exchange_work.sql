@@ -1,4 +1,5 @@
 -- The exchange: a worker's whole tick in one request. It reports what happened and gets new work; the reaper runs inside.
+-- Over 400 lines, because the reaper stands beside the exchange that runs it.
 
 create table private.maintenance (
   name text primary key,
