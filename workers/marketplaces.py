@@ -145,7 +145,7 @@ class Marketplaces:
         endpoint = await self._endpoint(claimed, wanted)
         try:
             async with asyncio.timeout(self._timeout):
-                with step("http_request", f"{wanted.operation.method} {endpoint.url.host}", body) as record:
+                with step("http_request", f"{wanted.operation.method} marketplace", body) as record:
                     answer = await self._send(claimed, wanted, endpoint, body)
                     record.metadata = {"status": answer.status}
                     return answer

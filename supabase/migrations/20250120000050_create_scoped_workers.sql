@@ -229,17 +229,17 @@ create function private.check_scoped_json(given jsonb) returns void
 language plpgsql immutable security invoker set search_path = ''
 as $$
 begin
-  if exists (
+  if given @? 'strict $.**{130}' or exists (
     select from jsonb_path_query(given, 'strict $.** ? (@.type() == "number")') n (item)
     where abs(n.item::numeric) > 1e308 or scale(n.item::numeric) > 400
   ) then
     raise exception using errcode = '22023', message = 'json_not_plain',
-      detail = 'It has a number beyond 1e308 or with more than 400 decimals.', hint = 'Send such numbers as text.';
+      detail = 'It has a number beyond 1e308 or with more than 400 decimals, or 130 levels.', hint = 'Send such numbers as text, and flatter JSON.';
   end if;
 end;
 $$;
 comment on function private.check_scoped_json(jsonb) is
-  'Raises 22023 json_not_plain for numbers that are short here and gigabytes when printed; our own workers never send any.';
+  'Raises 22023 json_not_plain for numbers that are short here and gigabytes when printed, and for nesting that others cannot read; our own workers never send either.';
 revoke execute on function private.check_scoped_json(jsonb) from public;
 
 create function private.scoped_items(organization_slug text, items jsonb) returns jsonb

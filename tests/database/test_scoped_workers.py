@@ -1,4 +1,7 @@
-"""Workers of organizations: what the role may do, for its own organization, and nothing for any other."""
+"""Workers of organizations: what the role may do, for its own organization, and nothing for any other.
+
+Over 400 lines, because each of the many functions of one role is tried for the same promise.
+"""
 
 from __future__ import annotations
 
@@ -530,6 +533,36 @@ def test_a_scoped_worker_ends_a_step_with_its_deliverable_which_the_overview_sho
     assert project.status == "completed"
 
 
+def test_a_scoped_workers_transaction_holds_no_project_of_others(other: Tenant, worker: Worker, mine: Scoped) -> None:
+    project = started(other, [agent_step(other, "a"), agent_step(other, "b", "a")])
+    lease = worker.claim_one(other)
+    # Somebody is just changing the project: what follows from the end of its step is left for later.
+    with other.world.admin.fresh() as editor, editor.transaction():
+        editor.execute("select from public.projects where id = %s for update", project.id)
+        assert worker.complete(lease) == "ok"
+    with mine.fresh() as own, own.transaction():
+        exchange = "select public.scoped_exchange_work('w', gen_random_uuid(), '{}', 1)"
+        own.connection.execute(exchange)
+        query = "select from public.projects where id = %s for update skip locked"
+        assert len(other.world.admin.rows(query, project.id)) == 1
+    assert project.steps()["b"]["status"] == "pending"
+    (following,) = worker.exchange(max_tasks=1, organizations=[other.slug])["tasks"]
+    assert str(project.steps()["b"]["task_id"]) == following["task"]["id"]
+
+
+def test_a_scoped_workers_agents_share_data_and_leave_a_trace(tenant: Tenant, mine: Scoped) -> None:
+    tenant.task()
+    (lease,) = mine.claim()
+    mine.call("scoped_write_workflow_data", **item_of(lease), key="draft", value=Jsonb({"n": 1}), tags=["final"])
+    found = mine.call("scoped_read_workflow_data", **item_of(lease), key="draft")
+    assert (found["value"], found["tags"], found["created_by_agent"]) == ({"n": 1}, ["final"], tenant.agent)
+    assert mine.call("scoped_read_workflow_data", **item_of(lease), key="other") is None
+    steps = [{"sequence_number": 1, "type": "tool_call", "output": "x" * 3000}]
+    assert mine.report("add_run_steps", item(lease, steps=steps)) == ["ok"]
+    (shown,) = tenant.owner.call("run_tree", run_id=lease["lease_token"])["steps"]
+    assert (shown["type"], shown["is_cut"]) == ("tool_call", True)
+
+
 def test_a_scoped_worker_writes_to_no_deliverable_of_others(tenant: Tenant, other: Tenant, mine: Scoped) -> None:
     theirs = scoped(other)
     made: dict[str, str] = {}
@@ -613,6 +646,20 @@ def test_numbers_that_fill_the_memory_when_they_are_printed_are_refused(
             "select public.scoped_write_workflow_data(%s, %s, %s, 'k', %s::jsonb)",
             *(lease["task"]["id"], lease["attempt"], lease["lease_token"], bomb),
         )
+
+
+def test_nesting_that_nobody_could_read_is_refused(tenant: Tenant, mine: Scoped) -> None:
+    tenant.task()
+    (lease,) = mine.claim()
+    for levels, taken in ((100, True), (1000, False)):
+        deep = "[" * levels + "]" * levels
+        given = f'[{json.dumps(item(lease))[:-1]}, "type": "log", "data": {{"a": {deep}}}}}]'
+        query = "select public.scoped_add_task_events('w', %s::jsonb) as answer"
+        if taken:
+            assert mine.row(query, given)["answer"][0]["outcome"] == "ok"
+        else:
+            with refused("22023", "json_not_plain"):
+                mine.row(query, given)
 
 
 def test_what_a_worker_says_of_itself_is_short(mine: Scoped) -> None:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.database.kit import Row, Tenant, Worker, World, item, refused
+from tests.database.pauses import reap
 
 LONG = "word " * 1000
 
@@ -113,6 +114,17 @@ def test_what_still_runs_ends_with_its_run(place: Tenant, code: str | None, stat
     else:
         place.owner.call("cancel_task", task_id=lease["task"]["id"])
     assert [row["status"] for row in kept(place, lease)] == [status, "completed"]
+
+
+def test_what_a_lost_worker_left_running_ends_with_its_run(tenant: Tenant) -> None:
+    worker, lease = started(tenant, max_attempts=1)
+    report(worker, lease, step(1, status="running"))
+    late = "update public.tasks set lease_expires_at = now() - interval '1 minute' where id = %s"
+    tenant.world.admin.execute(late, lease["task"]["id"])
+    assert report(worker, lease, step(1, status="completed"), step(2)) == ["lost"]
+    reap(worker)
+    (one,) = kept(tenant, lease)
+    assert (one["status"], one["error_message"]) == ("cancelled", "The run ended as abandoned before this step did.")
 
 
 def test_what_is_large_is_kept_once_and_cut_in_lists(tenant: Tenant) -> None:

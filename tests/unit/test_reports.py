@@ -1,3 +1,8 @@
+"""What an attempt says goes out once, in order and no more often than agreed, whatever becomes of the requests.
+
+Over 400 lines, because lanes, repeats and last words are seen only together.
+"""
+
 from __future__ import annotations
 
 import json

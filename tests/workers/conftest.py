@@ -2,6 +2,8 @@
 
 Processes outlive tests. The crew serves organizations whose names are made up
 before it starts; each test gets the next name for itself, and what is in that organization is deleted afterwards.
+
+Over 400 lines, because fixtures for all tests here stand in one conftest, beside what they give.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -22,10 +21,8 @@ from workers.contract import AgentRow, ClaimedTask, TaskRow, Turn
 from workers.door import Door
 from workers.errors import InputNeeded, TaskFailure
 from workers.questions import Answer
-from workers.redaction import Redactor, Veil
-from workers.reports import ReportQueue
+from workers.redaction import Redactor
 from workers.secrets import Secrets
-from workers.trace import Step, Trace, Tracing, follow
 
 SECRET = "hunter2-key"
 # Made once: reading all root certificates takes longer than most attempts.
@@ -115,28 +112,6 @@ class Bench:
         with pytest.raises(InputNeeded) as caught:
             await self.run(attempt, **options)
         return caught.value
-
-
-class _Witness:
-    """Takes note of every step."""
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-
-    def step_ended(self, _claimed: ClaimedTask, step: Step, _veil: Veil) -> None:
-        self.steps.append(step)
-
-    def run_ended(self, _claimed: ClaimedTask, _began_at: float, _error_code: str | None) -> None:
-        """Nothing is noted of runs."""
-
-
-@contextmanager
-def traced() -> Iterator[list[Step]]:
-    """Give the steps that are recorded within."""
-    witness = _Witness()
-    claimed = ClaimedTask(TaskRow("t1", "demo-org", "process", "", 3), None, 1, "token")
-    follow(Trace(claimed, ReportQueue(lambda: None), Veil(), Tracing(store=False, watcher=witness)))
-    yield witness.steps
 
 
 def answered(response: Any, number: int = 1) -> Answer:

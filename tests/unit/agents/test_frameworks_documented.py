@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.agents.frameworks_kit import SECRET, answered, bench, in_turn, posts, traced
+from tests.unit.agents.external_kit import traced
+from tests.unit.agents.frameworks_kit import SECRET, answered, bench, in_turn, posts
 from tests.unit.helpers import until
 from tests.unit.http_server import Reply, Seen, json_reply, serve
 

@@ -90,8 +90,7 @@ class Frameworks:
                     webhooks=self._webhooks,
                     polls=self._poll_waits,
                 )
-                with questions_recorded(claimed):
-                    return await self._recorded(visit, make(visit))
+                return await self._recorded(visit, make(visit))
         except TaskFailure as failure:
             failure.message = self._secrets.redact(failure.message, organization)
             raise
@@ -110,7 +109,8 @@ class Frameworks:
 
     async def _recorded(self, visit: Visit, adapter: Adapter) -> AgentResult:
         given = {"prompt": visit.order.prompt, "data": dict(visit.order.data)}
-        with step("http_request", f"{visit.framework} {visit.remote.endpoint.url.host}", given) as record:
+        name = f"{visit.framework} {visit.remote.endpoint.url.host}"
+        with questions_recorded(visit.claimed), step("http_request", name, given) as record:
             try:
                 result = await self._visit(visit, adapter)
             finally:
