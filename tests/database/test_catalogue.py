@@ -190,6 +190,7 @@ ENDPOINT_RPCS = {"report_task_status": {"anon"}, "receive_git_push": {"anon"}}
 SCOPED_RPCS = {
     f"scoped_{name}": {"organization_worker"}
     for name in (
+        "add_run_steps",
         "add_task_events",
         "agents_to_call",
         "begin_remote_task",
@@ -204,10 +205,12 @@ SCOPED_RPCS = {
         "pause_task",
         "read_plan_request",
         "read_status_webhooks",
+        "read_workflow_data",
         "register_worker",
         "release_tasks",
         "stop_worker",
         "write_plan",
+        "write_workflow_data",
     )
 }
 
