@@ -38,7 +38,7 @@ create table private.orchestrator_tasks (
   is_told boolean not null default false,
   says_done boolean not null default false,
   entries integer not null default 0,
-  log_attempt integer not null default 0,
+  log_run uuid,
   log_number integer not null default 0,
   transcript jsonb,
   constraint only_turns_count_themselves check (self_turns >= 0),
@@ -56,8 +56,8 @@ comment on column private.orchestrator_tasks.message_id is 'The message that the
 comment on column private.orchestrator_tasks.turn_task_id is 'The turn that gave the command; null when a person did.';
 comment on column private.orchestrator_tasks.self_turns is 'How many turns that nobody asked for, one after another, led here.';
 comment on column private.orchestrator_tasks.is_told is 'Whether what came of the command stands in the conversation.';
-comment on column private.orchestrator_tasks.transcript is 'What the model was told and said so far, {messages, used}: an attempt after a lost one goes on there. Kept until the task completes.';
-comment on column private.orchestrator_tasks.log_number is 'The last entry that attempt log_attempt wrote, by its own count, so that a repeated call writes nothing twice.';
+comment on column private.orchestrator_tasks.transcript is 'What the model was told and said so far, {messages, used}: an attempt after a lost one goes on there. Kept until the task ends.';
+comment on column private.orchestrator_tasks.log_number is 'The last entry that the run log_run wrote, by its own count, so that a repeated call writes nothing twice.';
 
 create table private.orchestrator_tool_calls (
   turn_task_id uuid not null references private.orchestrator_tasks (task_id) on delete cascade,
@@ -568,10 +568,10 @@ begin
     where u.run_id = old.lease_token
     having count(*) > 0;
   end if;
-  if new.status = 'completed' then
-    if v_entry.agent_instance_id is not null then
-      perform private.keep_session(v_entry, new);
-    end if;
+  if new.status = 'completed' and v_entry.agent_instance_id is not null then
+    perform private.keep_session(v_entry, new);
+  end if;
+  if new.completed_at is not null then
     update private.orchestrator_tasks o set transcript = null where o.id = v_entry.id and o.transcript is not null;
   end if;
   perform private.settle_orchestrator_task(new.id);
@@ -1511,7 +1511,13 @@ as $$
       )
     ),
     'history', case when entry.agent_instance_id is null then private.orchestrator_history(entry) else '[]' end,
-    'transcript', entry.transcript, 'entries', entry.entries
+    'transcript', entry.transcript, 'entries', entry.entries,
+    'billed', (
+      select jsonb_build_object(
+        'input_tokens', coalesce(sum(u.input_tokens), 0), 'output_tokens', coalesce(sum(u.output_tokens), 0), 'cached_tokens', coalesce(sum(u.cached_tokens), 0)
+      )
+      from public.usage_events u where u.task_id = entry.task_id
+    )
   )
   from public.orchestrator_agents o
   where o.id = entry.orchestrator_agent_id;
@@ -1534,12 +1540,12 @@ $$;
 comment on function private.keep_transcript(private.orchestrator_tasks, jsonb) is 'Keeps what was said so far, for the next attempt or the session. PT413 transcript_too_large.';
 revoke execute on function private.keep_transcript(private.orchestrator_tasks, jsonb) from public;
 
-create function private.take_agent_logs(entry private.orchestrator_tasks, attempt integer, arguments jsonb) returns jsonb
+create function private.take_agent_logs(entry private.orchestrator_tasks, run_id uuid, arguments jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_number constant integer := (arguments ->> 'number')::integer;
-  v_known constant integer := case when entry.log_attempt = take_agent_logs.attempt then entry.log_number else 0 end;
+  v_known constant integer := case when entry.log_run = take_agent_logs.run_id then entry.log_number else 0 end;
   v_new jsonb;
 begin
   if jsonb_typeof(arguments -> 'entries') is distinct from 'array' or jsonb_array_length(arguments -> 'entries') > 500 or v_number is null then
@@ -1552,15 +1558,15 @@ begin
   if v_new is not null and entry.entries < 20000 then
     perform private.add_agent_logs(entry, v_new);
     update private.orchestrator_tasks o
-    set log_attempt = take_agent_logs.attempt, log_number = v_number + jsonb_array_length(arguments -> 'entries') - 1
+    set log_run = take_agent_logs.run_id, log_number = v_number + jsonb_array_length(arguments -> 'entries') - 1
     where o.id = entry.id;
   end if;
   return 'true';
 end;
 $$;
-comment on function private.take_agent_logs(private.orchestrator_tasks, integer, jsonb) is
-  'Appends to the log of a task; number is that of the first entry in this attempt, from 1, so that what was sent before is left out. 22023 log_entries_invalid.';
-revoke execute on function private.take_agent_logs(private.orchestrator_tasks, integer, jsonb) from public;
+comment on function private.take_agent_logs(private.orchestrator_tasks, uuid, jsonb) is
+  'Appends to the log of a task; number is that of the first entry in this run, from 1, so that what was sent before is left out. 22023 log_entries_invalid.';
+revoke execute on function private.take_agent_logs(private.orchestrator_tasks, uuid, jsonb) from public;
 
 create function private.call_orchestrator(task_id uuid, attempt integer, lease_token uuid, action text, arguments jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -1574,7 +1580,7 @@ begin
     case action
       when 'begin' then return private.begin_orchestration(v_entry);
       when 'save' then return private.keep_transcript(v_entry, arguments);
-      when 'log' then return private.take_agent_logs(v_entry, v_task.attempt, arguments);
+      when 'log' then return private.take_agent_logs(v_entry, v_task.lease_token, arguments);
       when 'tool' then return private.call_tool(v_entry, v_task, arguments);
       else null;
     end case;
@@ -1593,7 +1599,7 @@ as $$
   select private.call_orchestrator(task_id, attempt, lease_token, action, arguments);
 $$;
 comment on function public.call_orchestrator(uuid, integer, uuid, text, jsonb) is
-  'For the worker that holds a task of the method orchestrate or command_agent. action begin: {orchestrator, instance, session, history, transcript, entries}; save {messages, used}: keeps the transcript; log {number, entries}: appends to agent_logs; tool {call_id, name, arguments}: what a tool of a turn answers, once for each call_id. Errors: PT409 lease_lost, 22023 orchestrator_action_unknown, tool_unknown, log_entries_invalid, PT413 transcript_too_large.';
+  'For the worker that holds a task of the method orchestrate or command_agent. action begin: {orchestrator, instance, session, history, transcript, billed, entries}; save {messages, used}: keeps the transcript; log {number, entries}: appends to agent_logs; tool {call_id, name, arguments}: what a tool of a turn answers, once for each call_id. Errors: PT409 lease_lost, 22023 orchestrator_action_unknown, tool_unknown, log_entries_invalid, PT413 transcript_too_large.';
 revoke execute on function public.call_orchestrator(uuid, integer, uuid, text, jsonb) from public, anon, authenticated;
 grant execute on function public.call_orchestrator(uuid, integer, uuid, text, jsonb) to service_role;
 
