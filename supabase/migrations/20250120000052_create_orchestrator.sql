@@ -1683,3 +1683,107 @@ $$;
 comment on function public.scoped_write_system_logs(jsonb) is 'As write_system_logs, for an organization''s own worker: all of it is its organization''s. Errors: PT401 worker_token_refused, 22023 log_entries_invalid.';
 revoke execute on function public.scoped_write_system_logs(jsonb) from public, anon, authenticated;
 grant execute on function public.scoped_write_system_logs(jsonb) to organization_worker;
+
+-- Live updates -----------------------------------------------------------------------------------------------------------------
+-- orchestrator:<id>, which every member of its organization may join, hears of the orchestrator and its agents. What is said to and by
+-- the orchestrator itself goes to whoever may read the task. As in migration 34: ids and states, no bodies.
+
+create function private.broadcast_orchestrator_agents() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.broadcast('orchestrator_agents', tg_op, array_agg('orchestrator:' || n.id order by n.id), array_agg(jsonb_build_object(
+    'id', n.id, 'organization_slug', n.organization_slug, 'status', n.status, 'archived', n.archived, 'input_tokens', n.input_tokens,
+    'output_tokens', n.output_tokens, 'total_cost', n.total_cost, 'updated_at', n.updated_at
+  ) order by n.id))
+  from new_rows n
+  having count(*) > 0;
+  return null;
+exception
+  when others then
+    raise warning 'orchestrator_agents were not broadcast: %', sqlerrm;
+    return null;
+end;
+$$;
+comment on function private.broadcast_orchestrator_agents() is 'After inserts and updates: tells whoever has joined the orchestrator''s topic.';
+revoke execute on function private.broadcast_orchestrator_agents() from public;
+
+create function private.broadcast_agent_instances() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.broadcast('agent_instances', tg_op, array_agg('orchestrator:' || n.orchestrator_agent_id order by n.id), array_agg(jsonb_build_object(
+    'id', n.id, 'orchestrator_agent_id', n.orchestrator_agent_id, 'name', n.name, 'agent_slug', n.agent_slug, 'status', n.status, 'archived', n.archived,
+    'input_tokens', n.input_tokens, 'output_tokens', n.output_tokens, 'total_cost', n.total_cost, 'updated_at', n.updated_at
+  ) order by n.id))
+  from new_rows n
+  having count(*) > 0;
+  return null;
+exception
+  when others then
+    raise warning 'agent_instances were not broadcast: %', sqlerrm;
+    return null;
+end;
+$$;
+comment on function private.broadcast_agent_instances() is 'After inserts and updates: tells whoever has joined the orchestrator''s topic.';
+revoke execute on function private.broadcast_agent_instances() from public;
+
+create function private.broadcast_prompts() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.broadcast('prompts', tg_op, array_agg(r.topic), array_agg(r.record))
+  from (
+    select s.topic, jsonb_build_object(
+      'id', n.id, 'orchestrator_agent_id', n.orchestrator_agent_id, 'agent_id', n.agent_id, 'task_id', n.task_id, 'task_slug', n.task_slug,
+      'author', n.author, 'timestamp', n.timestamp
+    ) as record
+    from new_rows n
+    cross join lateral (
+      select 'orchestrator:' || n.orchestrator_agent_id as topic where n.agent_id is not null
+      union all
+      select t.topic from private.task_topics(array[n.task_id]) t where n.agent_id is null
+    ) s
+    order by n.timestamp, n.id
+  ) r
+  having count(*) > 0;
+  return null;
+exception
+  when others then
+    raise warning 'prompts were not broadcast: %', sqlerrm;
+    return null;
+end;
+$$;
+comment on function private.broadcast_prompts() is 'After inserts: tells of prompts to agents on the orchestrator''s topic, of those to the orchestrator itself whoever may read the task.';
+revoke execute on function private.broadcast_prompts() from public;
+
+create function private.broadcast_agent_logs() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.broadcast('agent_logs', tg_op, array_agg(r.topic), array_agg(r.record))
+  from (
+    select s.topic, jsonb_build_object(
+      'id', n.id, 'agent_id', n.agent_id, 'orchestrator_agent_id', n.orchestrator_agent_id, 'task_id', n.task_id, 'task_slug', n.task_slug,
+      'entry_index', n.entry_index, 'event_category', n.event_category, 'event_type', n.event_type, 'timestamp', n.timestamp
+    ) as record
+    from new_rows n
+    cross join lateral (
+      select 'orchestrator:' || i.orchestrator_agent_id as topic from public.agent_instances i where i.id = n.agent_id
+      union all
+      select t.topic from private.task_topics(array[n.task_id]) t where n.agent_id is null
+    ) s
+    order by n.task_id, n.entry_index
+  ) r
+  having count(*) > 0;
+  return null;
+exception
+  when others then
+    raise warning 'agent_logs were not broadcast: %', sqlerrm;
+    return null;
+end;
+$$;
+comment on function private.broadcast_agent_logs() is 'After inserts: tells of entries of agents on the orchestrator''s topic, of the orchestrator''s own whoever may read the task. Contents are read from the table.';
+revoke execute on function private.broadcast_agent_logs() from public;
+
+select private.enable_realtime();

@@ -50,6 +50,7 @@ def traces(tenant: Tenant) -> Row:
         "   join public.tasks t on t.id = e.task_id where t.organization_slug = o.slug) as events,"
         " (select count(*) from public.usage_events u where u.organization_slug = o.slug) as usage,"
         " (select count(*) from public.deliverables d where d.organization_slug = o.slug) as deliverables,"
+        " (select count(*) from public.system_logs l where l.organization_slug = o.slug) as logs,"
         " (select count(*) from public.input_requests q where q.organization_slug = o.slug) as questions,"
         " (select jsonb_agg(w order by w.id) from private.status_webhooks w"
         "   join public.tasks t on t.id = w.task_id where t.organization_slug = o.slug) as webhooks,"
@@ -116,6 +117,19 @@ ATTACKS |= {
     "forget_remote_task": lambda s, lease: is_refused(s, lease, "forget_remote_task"),
     "read_plan_request": lambda s, lease: is_refused(s, lease, "read_plan_request"),
     "write_plan": lambda s, lease: is_refused(s, lease, "write_plan", plan={"steps": []}),
+    "call_orchestrator": lambda s, lease: all(
+        is_refused(s, lease, "call_orchestrator", action=action, arguments={"call_id": "c", "name": "list_agents"})
+        for action in ("begin", "save", "log", "tool")
+    ),
+    "write_system_logs": lambda s, lease: (
+        s.call(
+            "scoped_write_system_logs",
+            entries=Jsonb(
+                [{"level": "ERROR", "message": "x", "organization_slug": lease["task"]["organization_slug"]}]
+            ),
+        )
+        == 1
+    ),
 }
 
 

@@ -21,12 +21,13 @@ LAYERS = (
     {"parsing", "packing", "cron"},
     {"schedules"},
     {"lanes", "polls", "line"},
-    {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
+    {"deliverable", "laneset", "reports", "logs", "backend", "wakeup", "system_log"},
     {"door", "secrets", "scoped", "trace"},
     {"ports", "job", "agents", "flights"},
     {
         "handlers",
         "planning",
+        "orchestrator",
         "steps",
         "assembly",
         "git",
@@ -93,7 +94,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     [
         ("supabase", {"backend"}),
         ("postgrest", set()),
-        ("pydantic_ai", {"agents"}),
+        ("pydantic_ai", {"agents", "orchestrator"}),
         ("anthropic", {"agents"}),
         ("openai", {"agents"}),
         ("jsonschema", {"schema_check"}),

@@ -274,3 +274,20 @@ def test_an_orchestrator_that_loops_is_stopped_and_says_so(stack: Stack, tmp_pat
         wait_for(lambda: boss(lab)["status"] == "blocked", 10, "it is blocked")
         assert boss(lab)["metadata"]["blocked"]["reason"] == "limit_reached"
         assert "max_tool_calls" in boss(lab)["metadata"]["blocked"]["detail"]
+
+
+# The log of the application itself
+
+
+def test_warnings_of_a_worker_stand_in_the_system_log(stack: Stack, tmp_path: Path) -> None:
+    with office(stack, tmp_path) as lab, serve(lambda _seen: Reply(500)) as server:
+        lab.start_worker(SYSTEM_LOG_LEVEL="INFO", OPENAI_API_KEY="sk-test", OPENAI_BASE_URL=f"{server.url}/v1")
+        agent = lab.add_agent(llm_config={"provider": "openai", "model": MODELS["openai"]})
+        task_id = lab.add_task(agent, max_attempts=1)
+        lab.await_task(task_id, "failed", 60)
+        query = "select * from public.system_logs where organization_slug = %s and metadata ->> 'task_id' = %s"
+        (entry,) = wait_for(lambda: lab.sql.execute(query, (lab.organization, task_id)).fetchall(), 10, "it is written")
+        assert (entry["level"], entry["message"]) == ("INFO", "task")
+        assert entry["metadata"]["error_code"] == "provider_unavailable"
+    with laboratory(stack, f"boss-{uuid.uuid4().hex[:12]}", tmp_path) as lab:
+        assert lab.sql.execute("delete from public.system_logs where organization_slug is null").rowcount > 0
