@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
-import logging
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -15,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from workers import secret_commands, token_command
 from workers.assembly import assemble
-from workers.backend import connect, log_sender
+from workers.backend import connect
 from workers.errors import BackendError, SettingsError
 from workers.job import Handler
 from workers.keyring import split_keys
@@ -27,7 +26,7 @@ from workers.redaction import Redactor
 from workers.scoped import OwnSecrets, token_of
 from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
-from workers.system_log import SystemLog
+from workers.system_log import system_log_of
 from workers.trace import Tracing
 from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
@@ -95,7 +94,7 @@ def _work(arguments: argparse.Namespace) -> int:
             poll_interval=arguments.poll_interval,
             worker_id=arguments.worker_id,
         )
-        system_log = _system_log(settings)
+        system_log = system_log_of(settings)
     except SettingsError as error:
         print(f"orchestrator-worker: {error}", file=sys.stderr)
         return 2
@@ -110,18 +109,7 @@ def _work(arguments: argparse.Namespace) -> int:
     except BackendError as error:
         log.error("stopped", error=str(error))
         return 1
-    finally:
-        if system_log is not None:
-            system_log.close()
     return 0
-
-
-def _system_log(settings: Settings) -> SystemLog | None:
-    """Return what sends the log's entries to the database; None when nothing is to be sent."""
-    if settings.system_log_level == "OFF":
-        return None
-    send = log_sender(settings.supabase_url, settings.supabase_key, token=token_of(settings, Redactor()))
-    return SystemLog(send, level=logging.getLevelNamesMapping()[settings.system_log_level])
 
 
 def _command(work: Coroutine[Any, Any, int | None]) -> int:

@@ -14,7 +14,11 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from workers.backend import log_sender
 from workers.clean import clean_json, clean_text
+from workers.redaction import Redactor
+from workers.scoped import token_of
+from workers.settings import Settings
 
 Entry = dict[str, Any]
 Send = Callable[[Sequence[Entry]], None]
@@ -27,7 +31,7 @@ _CLOSE_SECONDS = 2.0
 class SystemLog(logging.Handler):
     """A logging handler; `send` writes a batch and raises when it could not. Thread-safe.
 
-    A batch of at most `batch` entries goes `seconds` after its first. One that cannot be sent is tried once more, and then
+    A batch of at most `batch` entries goes `seconds` after its first. One that cannot be sent is tried once more, then
     dropped.
     """
 
@@ -41,7 +45,7 @@ class SystemLog(logging.Handler):
         self._seconds = seconds
         self._queue: queue.Queue[Entry | None] = queue.Queue(size)
         self._told = 0
-        self._closed = threading.Event()
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="system-log", daemon=True)
         self._thread.start()
 
@@ -75,14 +79,14 @@ class SystemLog(logging.Handler):
 
     def close(self) -> None:
         """Send what waits, for at most two seconds, and end."""
-        self._closed.set()
+        self._ending.set()
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)
         self._thread.join(_CLOSE_SECONDS)
         super().close()
 
     def _run(self) -> None:
-        while not (self._closed.is_set() and self._queue.empty()):
+        while not (self._ending.is_set() and self._queue.empty()):
             entries = self._next()
             if entries:
                 self._deliver(entries)
@@ -92,7 +96,7 @@ class SystemLog(logging.Handler):
         first = self._queue.get()
         if first is None:
             return []
-        self._closed.wait(self._seconds)
+        self._ending.wait(self._seconds)
         entries = [first]
         while len(entries) < self._batch:
             try:
@@ -112,12 +116,24 @@ class SystemLog(logging.Handler):
             try:
                 self._send(entries)
             except Exception:
-                if self._closed.wait(self._seconds):
+                if self._ending.wait(self._seconds):
                     break
                 continue
             self._told += missing
             return
         self.dropped += len(entries) - bool(missing)
+
+
+def system_log_of(settings: Settings) -> SystemLog | None:
+    """Return what sends the log's entries to the database; None when nothing is to be sent.
+
+    Raises:
+        SettingsError: the worker's token is none.
+    """
+    if settings.system_log_level == "OFF":
+        return None
+    send = log_sender(settings.supabase_url, settings.supabase_key, token=token_of(settings, Redactor()))
+    return SystemLog(send, level=logging.getLevelNamesMapping()[settings.system_log_level])
 
 
 def _is_plain(value: object) -> bool:

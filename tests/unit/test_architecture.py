@@ -21,9 +21,9 @@ LAYERS = (
     {"parsing", "packing", "cron"},
     {"schedules"},
     {"lanes", "polls", "line"},
-    {"deliverable", "laneset", "reports", "logs", "backend", "wakeup", "system_log"},
+    {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
     {"door", "secrets", "scoped", "trace"},
-    {"ports", "job", "agents", "flights"},
+    {"ports", "job", "agents", "flights", "system_log"},
     {
         "handlers",
         "planning",
