@@ -70,11 +70,16 @@ class Answers:
             self.refuse(item, outcome.detail or "invalid")
 
     def _start(self, tasks: Sequence[ClaimedTask]) -> None:
+        fresh: list[ClaimedTask] = []
         for claimed in tasks:
-            self._drop(self._queue.lease_of(claimed.task.id), "lost")
+            held = self._queue.lease_of(claimed.task.id)
+            if held is not None and held.attempt > claimed.attempt:
+                continue  # This answer is so late that the attempt which it brings was taken back since.
+            self._drop(held, "lost")
             seconds = claimed.task.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
             self._queue.open(claimed.lease, seconds, claimed.task.organization_slug)
-        self._agents.start(tasks)
+            fresh.append(claimed)
+        self._agents.start(fresh)
 
     def _drop(self, lease: Lease | None, reason: StopReason) -> None:
         if lease is not None:

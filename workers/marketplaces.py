@@ -30,6 +30,7 @@ from workers.job import Job
 from workers.marketplace_job import Wanted, dig, misconfigured, request_body
 from workers.secrets import Secrets, filled, names_in
 from workers.snippet import read_snippet
+from workers.trace import step
 
 _MAX_ANSWER_BYTES = 256_000
 _MAX_USAGE_BYTES = 16_384
@@ -144,7 +145,10 @@ class Marketplaces:
         endpoint = await self._endpoint(claimed, wanted)
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._send(claimed, wanted, endpoint, body)
+                with step("http_request", f"{wanted.operation.method} marketplace", body) as record:
+                    answer = await self._send(claimed, wanted, endpoint, body)
+                    record.metadata = {"status": answer.status}
+                    return answer
         except TimeoutError:
             raise _unavailable(f"did not answer within {self._timeout:g} seconds") from None
         except DoorError as error:

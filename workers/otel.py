@@ -9,6 +9,7 @@ of the run's id. The database gives tasks below it a `trace_context` by the same
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -30,6 +31,7 @@ from workers.trace import Step
 _KINDS = {"llm_call": SpanKind.CLIENT, "http_request": SpanKind.CLIENT, "agent_call": SpanKind.CLIENT}
 _PROVIDERS = {"google": "gcp.gemini"}
 _OPERATIONS = {"llm_call": "chat", "tool_call": "execute_tool", "agent_call": "invoke_agent"}
+_KIND = re.compile("[A-Za-z][A-Za-z0-9_]{0,62}")
 _SEND_SECONDS = 5
 
 
@@ -61,7 +63,7 @@ class Collector:
             start_time=_nanoseconds(step.began_at),
         )
         if step.status == "failed":
-            span.set_attribute("error.type", (step.error or "failed").partition(":")[0][:100])
+            span.set_attribute("error.type", _kind_of(step.error))
             span.set_status(Status(StatusCode.ERROR))
         span.end(_nanoseconds(step.ended_at or time.time()))
 
@@ -160,6 +162,12 @@ def _attributes(step: Step, name: str) -> dict[str, Any]:
         found = {"http.response.status_code": noted.get("status") if step.type == "http_request" else None}
     found["gen_ai.operation.name"] = _OPERATIONS.get(step.type)
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _kind_of(error: str | None) -> str:
+    """Return the code or class at the beginning of an error; what a tool says in its own words is not sent."""
+    kind = (error or "").partition(":")[0]
+    return kind if _KIND.fullmatch(kind) else "_OTHER"
 
 
 def _nanoseconds(seconds: float) -> int:

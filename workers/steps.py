@@ -52,7 +52,8 @@ class StepPrograms:
             return Completion(response="null")
         if found.error_code is not None:
             raise TaskFailure(found.error_code, found.error_message)
-        value = await self._run(job.claimed.task.organization_slug, found)
+        with job.step("transform", found.kind, {"program": found.program, "steps": sorted(found.steps)}) as record:
+            value = record.output = await self._run(job.claimed.task.organization_slug, found)
         if found.kind == "condition":
             return Completion(response=json.dumps(value is not None and value is not False))
         response = json.dumps(value, ensure_ascii=False)

@@ -9,9 +9,12 @@ grant usage on schema private to authenticated, service_role;
 -- Helpers ------------------------------------------------------------------------------------------------------------
 
 create function private.clock() returns timestamptz
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select now() + coalesce(nullif(current_setting('orchestrator.clock_offset', true), ''), '0')::interval;
+begin
+  -- In plpgsql, where an expression costs a third of a query: an exchange of a worker asks ten times.
+  return now() + coalesce(nullif(current_setting('orchestrator.clock_offset', true), ''), '0')::interval;
+end;
 $$;
 comment on function private.clock() is
   'The one source of time for rules (leases, schedules, expiry): the transaction''s start, moved by the setting orchestrator.clock_offset, which only tests set.';

@@ -225,6 +225,7 @@ create function private.prepare_task() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare
+  v_method public.task_methods;
   v_conversation public.agent_conversations;
   v_agent public.agents;
   v_alone constant boolean := new.agent_conversation_id is null and new.parent_task_id is null and not new.deliverable_metadata ? 'deliverable_id';
@@ -232,21 +233,22 @@ declare
   v_prepared text;
 begin
   -- Made by the engine of projects (private.start_steps), which has looked at all of it, in the middle of whoever's statement.
-  if new.project_step_id is not null and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
-    return new;
+  if new.project_step_id is not null then
+    if current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
+      return new;
+    end if;
   end if;
   -- Rows of one statement that ask for the same are looked up once: the last answer is kept until the statement ends.
   if v_alone then
     v_asked := row(
       statement_timestamp(), current_setting('role', true), current_setting('request.jwt.claims', true),
       new.user_id, new.organization_slug, new.agent_slug, new.agent_name, new.method
-    )::text || chr(30);
-    v_prepared := current_setting('orchestrator.prepared_task', true);
-    if starts_with(v_prepared, v_asked) then
+    )::text;
+    if v_asked = current_setting('orchestrator.prepared_for', true) then
       if btrim(new.prompt, e' \t\r\n') = '' or octet_length(new.prompt) > 1048576 or new.params <> '{}' then
         perform private.check_task_input(new);
       end if;
-      v_prepared := substr(v_prepared, length(v_asked) + 1);
+      v_prepared := current_setting('orchestrator.prepared_task');
       new.organization_slug := split_part(v_prepared, chr(30), 1);
       new.agent_slug := nullif(split_part(v_prepared, chr(30), 2), '');
       new.agent_name := nullif(split_part(v_prepared, chr(30), 3), '');
@@ -254,13 +256,17 @@ begin
     end if;
   end if;
   -- Made in one of our functions, in the middle of somebody else's statement; as a caller everybody is told that there is no such method.
-  if (private.method_is_internal(new.method) or new.method = 'sync_repository')
-    and current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
-    return new;
+  select m.* into v_method from public.task_methods m where m.name = new.method;
+  if v_method.is_internal or new.method = 'sync_repository' then
+    if current_user::regrole = (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid) then
+      return new;
+    end if;
   end if;
   perform private.require_own_user_id(new.user_id);
   perform private.check_task_input(new);
-  perform private.check_method(new.method);
+  if v_method.is_internal is distinct from false then
+    perform private.check_method(new.method);
+  end if;
   if new.agent_conversation_id is not null then
     select c.* into v_conversation from public.agent_conversations c where c.id = new.agent_conversation_id;
     if not found or v_conversation.organization_slug <> coalesce(new.organization_slug, v_conversation.organization_slug)
@@ -295,7 +301,7 @@ begin
       hint = 'Leave deliverable_metadata.deliverable_id out for a new deliverable.';
   end if;
   new.agent_slug := coalesce(new.agent_slug, v_conversation.agent_slug, private.agent_by_name(new.agent_name, new.organization_slug, new.user_id));
-  if new.agent_slug is null and (select m.needs_agent from public.task_methods m where m.name = new.method) then
+  if new.agent_slug is null and v_method.needs_agent then
     raise exception using errcode = '22023', message = 'agent_missing',
       detail = format('Method "%s" needs an agent, and neither the task nor its conversation names one.', new.method),
       hint = 'Send agent_slug, e.g. "blog-post-writer" (agent_name is looked up too).';
@@ -305,7 +311,8 @@ begin
     new.agent_name := v_agent.name;
   end if;
   if v_alone then
-    perform set_config('orchestrator.prepared_task', concat(v_asked, new.organization_slug, chr(30), new.agent_slug, chr(30), new.agent_name), true);
+    perform set_config('orchestrator.prepared_for', v_asked, true),
+      set_config('orchestrator.prepared_task', concat_ws(chr(30), new.organization_slug, coalesce(new.agent_slug, ''), coalesce(new.agent_name, '')), true);
   end if;
   return new;
 end;
@@ -458,8 +465,9 @@ for each row when (not (
   and new.completed_at is not null and new.lease_token is null and new.lease_expires_at is null
 ))
 execute function private.guard_task();
+-- Claims, heartbeats and completions set it themselves.
 create trigger set_updated_at before update on public.tasks
-for each row execute function public.set_updated_at();
+for each row when (new.updated_at = old.updated_at) execute function public.set_updated_at();
 
 comment on table public.tasks is 'The durable queue: everything a worker does is a task. Insert one with method, agent_slug and prompt, then follow task_events.';
 comment on column public.tasks.trace_context is 'W3C traceparent of the trace that the task belongs to, given by the client or inherited from parent_task_id. Null: the task begins a trace of its own, whose id is the task''s.';

@@ -422,6 +422,22 @@ declare
   v_crowded boolean;
   v_look_at timestamptz;
 begin
+  -- Claims and completions, which most statements are, are told from the rest without a join.
+  if not exists (select from new_rows n where n.status <> 'in_progress') and not exists (select from old_rows o where o.status <> 'pending') then
+    update private.live_tasks l
+    set state = 'running', attempt = l.attempt + 1,
+      look_at = (select min(least(n.lease_expires_at, n.started_at + make_interval(secs => n.timeout_seconds))) from new_rows n)
+    where l.task_id = any (array(select n.id from new_rows n));
+    return null;
+  end if;
+  if not exists (select from new_rows n where n.status <> 'completed') and not exists (select from old_rows o where o.status <> 'in_progress') then
+    v_ended := array(select o.id from old_rows o);
+    if exists (select from old_rows o where o.concurrency_key is not null) or exists (select from private.live_tasks l where l.state = 'waiting_for_agent') then
+      perform private.wake_waiting_tasks(v_ended);
+    end if;
+    delete from private.live_tasks l where l.task_id = any (v_ended);
+    return null;
+  end if;
   select array_agg(n.id) filter (where n.status = 'in_progress' and o.status <> 'in_progress'),
     array_agg(n.id) filter (
       where o.status = 'in_progress' and n.status <> 'in_progress' or o.status = 'pending' and n.status not in ('pending', 'in_progress')
@@ -640,16 +656,69 @@ comment on function private.queues_are_paused() is 'Whether any queue is paused,
 revoke execute on function private.queues_are_paused() from public;
 grant execute on function private.queues_are_paused() to service_role;
 
+create function private.organization_has_room(organization_slug text, method text, concurrency numeric, cap integer) returns boolean
+language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+as $$
+begin
+  if cap is not null and (
+    select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = organization_has_room.organization_slug
+  ) >= cap then
+    return false;
+  end if;
+  return concurrency is null or private.method_is_internal(method) or (
+    select count(*) from private.live_tasks r
+    where r.state = 'running' and r.organization_slug = organization_has_room.organization_slug
+      and r.method <> all (array(select m.name from public.task_methods m where m.is_internal))
+  ) + 1 <= concurrency;
+end;
+$$;
+comment on function private.organization_has_room(text, text, numeric, integer) is
+  'Whether an organization runs fewer tasks than its limits allow: concurrency counts those that people asked for, cap all. Null is no limit.';
+revoke execute on function private.organization_has_room(text, text, numeric, integer) from public;
+grant execute on function private.organization_has_room(text, text, numeric, integer) to service_role;
+
 create function private.walk_queues(methods text[], from_organization text, from_method text, to_organization text, to_method text, max_queues bigint)
 returns table (organization_slug text, method text, concurrency numeric, cap integer, floored boolean)
 language plpgsql volatile security invoker rows 100
 set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
-  v_floored constant boolean := exists (select from private.queue_floors);
+  v_paused constant boolean := private.queues_are_paused();
 begin
   -- A loose index scan: one probe for each queue that has pending tasks, however many those are; it ends with the limit.
-  -- It goes from one queue with floors to the next, and never over their entries.
+  if not exists (select from private.queue_floors) then
+    return query
+    with recursive heads as (
+      select from_organization as organization_slug, from_method as method, true as is_start
+      union all
+      select n.organization_slug, n.method, false
+      from heads h
+      cross join lateral (
+        select l.organization_slug, l.method from private.live_tasks l
+        where l.state = 'pending' and (l.organization_slug, l.method) > (h.organization_slug, h.method)
+        order by l.organization_slug, l.method
+        limit 1
+      ) n
+      where to_organization is null or (h.organization_slug, h.method) < (to_organization, to_method)
+    )
+    select h.organization_slug, h.method,
+      case
+        when o.settings #>> '{limits,max_concurrent_tasks}' is not null and not private.method_is_internal(h.method)
+          then (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
+      end, o.max_running_tasks, false
+    from heads h
+    join public.organizations o on o.slug = h.organization_slug and o.is_active
+    where not h.is_start and (walk_queues.methods is null or h.method = any (walk_queues.methods))
+      and (to_organization is null or (h.organization_slug, h.method) <= (to_organization, to_method))
+      and (not v_paused or not private.queue_is_paused(h.organization_slug, h.method))
+      and (
+        o.settings #>> '{limits,max_concurrent_tasks}' is null and o.max_running_tasks is null
+        or private.organization_has_room(o.slug, h.method, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric, o.max_running_tasks)
+      )
+    limit max_queues;
+    return;
+  end if;
+  -- The same where there are floors: it goes from one queue that has some to the next, and never over their entries.
   return query
   with recursive heads as (
     select from_organization as organization_slug, from_method as method, false as floored, true as is_start,
@@ -657,7 +726,7 @@ begin
     from (values (1)) as start (one)
     left join lateral (
       select x.organization_slug, x.method from private.queue_floors x
-      where v_floored and (x.organization_slug, x.method) > (from_organization, from_method)
+      where (x.organization_slug, x.method) > (from_organization, from_method)
       order by x.organization_slug, x.method
       limit 1
     ) f on true
@@ -685,7 +754,7 @@ begin
     ) n
     left join lateral (
       select x.organization_slug, x.method from private.queue_floors x
-      where v_floored and (x.organization_slug, x.method) > (n.organization_slug, n.method)
+      where (x.organization_slug, x.method) > (n.organization_slug, n.method)
       order by x.organization_slug, x.method
       limit 1
     ) f on true
@@ -700,20 +769,11 @@ begin
   join public.organizations o on o.slug = h.organization_slug and o.is_active
   where not h.is_start and (walk_queues.methods is null or h.method = any (walk_queues.methods))
     and (to_organization is null or (h.organization_slug, h.method) <= (to_organization, to_method))
-    and (not (select private.queues_are_paused()) or not private.queue_is_paused(h.organization_slug, h.method))
+    and (not v_paused or not private.queue_is_paused(h.organization_slug, h.method))
     -- An organization without room is passed over here, so that it takes no place of others; it is counted exactly later.
     and (
-      o.settings #>> '{limits,max_concurrent_tasks}' is null
-      or private.method_is_internal(h.method)
-      or (
-        select count(*) from private.live_tasks r
-        where r.state = 'running' and r.organization_slug = o.slug and r.method <> all (array(select m.name from public.task_methods m where m.is_internal))
-      ) + 1
-        <= (o.settings #>> '{limits,max_concurrent_tasks}')::numeric
-    )
-    and (
-      o.max_running_tasks is null
-      or (select count(*) from private.live_tasks r where r.state = 'running' and r.organization_slug = o.slug) < o.max_running_tasks
+      o.settings #>> '{limits,max_concurrent_tasks}' is null and o.max_running_tasks is null
+      or private.organization_has_room(o.slug, h.method, (o.settings #>> '{limits,max_concurrent_tasks}')::numeric, o.max_running_tasks)
     )
     and (not h.floored or exists (select from private.floored_tasks(h.organization_slug, h.method, '{}', 1)))
   limit max_queues;
@@ -1055,31 +1115,35 @@ declare
   v_lease_expires_at constant timestamptz := v_now + make_interval(secs => lease_seconds);
   v_uuid_head constant text := private.uuid_head();
 begin
-  perform private.check_worker_id(worker_id);
-  perform private.check_claim_arguments(max_tasks, lease_seconds);
   if slots is not null then
     perform private.check_slots(slots);
   end if;
   select p.ids, p.undecided into v_ids, undecided from private.pick_tasks(max_tasks, methods, organizations, slots) p;
-  -- An answer has a size that can be sent; the first task always goes.
-  select coalesce(array_agg(s.id), '{}'), undecided or count(*) < cardinality(v_ids) into v_ids, undecided
-  from (
-    select t.id, row_number() over mine as place,
-      sum(octet_length(t.prompt) + octet_length(t.params::text) + octet_length(t.metadata::text) + octet_length(t.deliverable_metadata::text)) over mine as bytes
-    from public.tasks t
-    where t.id = any (v_ids)
-    window mine as (order by t.priority, t.scheduled_at, t.id)
-  ) s
-  where s.place = 1 or s.bytes <= 16777216;
   if v_ids = '{}' then
     leases := '[]';
     return;
+  end if;
+  -- An answer has a size that can be sent; the first task always goes.
+  if cardinality(v_ids) > 1 and 16777216 < (
+    select sum(octet_length(t.prompt) + octet_length(t.params::text) + octet_length(t.metadata::text) + octet_length(t.deliverable_metadata::text))
+    from public.tasks t
+    where t.id = any (v_ids)
+  ) then
+    select array_agg(s.id), true into v_ids, undecided
+    from (
+      select t.id, row_number() over mine as place,
+        sum(octet_length(t.prompt) + octet_length(t.params::text) + octet_length(t.metadata::text) + octet_length(t.deliverable_metadata::text)) over mine as bytes
+      from public.tasks t
+      where t.id = any (v_ids)
+      window mine as (order by t.priority, t.scheduled_at, t.id)
+    ) s
+    where s.place = 1 or s.bytes <= 16777216;
   end if;
   with claimed as (
     update public.tasks t
     set status = 'in_progress', progress = 0, attempt = t.attempt + 1, worker_id = lease_tasks.worker_id,
       lease_token = (v_uuid_head || substr(gen_random_uuid()::text, 16))::uuid, lease_expires_at = v_lease_expires_at, started_at = v_now,
-      progress_message = null, error_code = null, error_message = null, error_data = null
+      progress_message = null, error_code = null, error_message = null, error_data = null, updated_at = now()
     where t.id = any (v_ids)
     returning t.id, t.organization_slug, t.user_id, t.execution_id, t.agent_slug, t.agent_name, t.prompt, t.attempt, t.lease_token, t.parent_task_id
   ),
@@ -1109,7 +1173,9 @@ begin
   -- json, not jsonb: a large answer is only passed on, and its text is half the work of a tree.
   return (
     with held as materialized (
-      select l.attempt as held_attempt, l.lease_token as held_token, l.lease_expires_at as held_until, t.*
+      select l.attempt as held_attempt, l.lease_token as held_token, l.lease_expires_at as held_until, t.id, t.organization_slug, t.user_id, t.method,
+        t.prompt, t.params, t.deliverable_type, t.deliverable_metadata, t.timeout_seconds, t.max_attempts, t.agent_conversation_id, t.agent_slug,
+        t.agent_name, t.metadata, t.trace_context, t.priority, t.created_at, t.started_at, t.scheduled_at, t.paused_at, t.parent_task_id
       from jsonb_to_recordset(leases) l (task_id uuid, attempt integer, lease_token uuid, lease_expires_at timestamptz)
       join public.tasks t on t.id = l.task_id and t.id = any (private.ids_in(leases, 'task_id'))
     ),
@@ -1160,8 +1226,10 @@ create function public.claim_tasks(
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare
-  v_leases constant jsonb := (select l.leases from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, slots) l);
+  v_leases jsonb;
 begin
+  perform private.check_worker_id(worker_id), private.check_claim_arguments(max_tasks, lease_seconds);
+  v_leases := (select l.leases from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, slots) l);
   -- A statement of its own: in one with the claim it would not see a task that was committed since that began, and was leased all the same.
   return private.describe_leases(v_leases);
 end;

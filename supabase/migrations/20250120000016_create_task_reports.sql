@@ -32,13 +32,13 @@ comment on function private.stale_outcome(text, text, jsonb) is
 revoke execute on function private.stale_outcome(text, text, jsonb) from public;
 grant execute on function private.stale_outcome(text, text, jsonb) to service_role;
 
-create function private.hold_leased_tasks(worker_id text, items jsonb) returns integer[]
+create function private.hold_leased_tasks(worker_id text, items jsonb, out places integer[], out once boolean)
 language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := private.clock();
   v_ids constant uuid[] := private.ids_in(items, 'task_id');
-  v_held record;
+  v_writers jsonb;
   v_organizations text[];
   v_users uuid[];
   v_agents text[];
@@ -52,33 +52,30 @@ begin
     order by t.id
     for update skip locked
   )
-  select coalesce(array_agg(i.place), '{}') as places,
-    array_agg(distinct h.organization_slug) filter (where i.writes) as organizations, array_agg(distinct h.user_id) filter (where i.writes) as users,
-    array_agg(distinct h.agent_slug) filter (where i.writes) as agents,
-    array_agg(distinct h.agent_conversation_id) filter (where i.writes) as conversations,
-    jsonb_agg(jsonb_build_array(i.place, h.organization_slug, h.user_id, h.agent_conversation_id, h.agent_slug)) filter (where i.writes) as writers
-  into v_held
+  select coalesce(array_agg(i.place), '{}'), count(*) = count(distinct h.id),
+    jsonb_agg(jsonb_build_array(i.place, h.organization_slug, h.user_id, h.agent_conversation_id, h.agent_slug)) filter (where i.writes)
+  into places, once, v_writers
   from (
     select e.place::integer, (e.item ->> 'task_id')::uuid as task_id, (e.item ->> 'attempt')::integer as attempt,
       (e.item ->> 'lease_token')::uuid as lease_token, e.item ?| array['deliverable', 'messages', 'usage', 'input_request', 'agent_calls'] as writes
     from jsonb_array_elements(items) with ordinality e (item, place)
   ) i
   join held h on h.id = i.task_id and h.attempt = i.attempt and h.lease_token = i.lease_token;
-  if v_held.writers is null then
-    return v_held.places;
+  if v_writers is null then
+    return;
   end if;
   -- What they write names these rows; one that is just being deleted, or a conversation that is being written to, is not waited for.
-  v_organizations := array(select o.slug from public.organizations o where o.slug = any (v_held.organizations) order by o.slug for key share skip locked);
-  v_users := array(select u.id from public.users u where u.id = any (v_held.users) order by u.id for key share skip locked);
-  v_agents := array(select a.slug from public.agents a where a.slug = any (v_held.agents) order by a.slug for key share skip locked);
+  v_organizations := array(select o.slug from public.organizations o where o.slug = any (array(select w ->> 1 from jsonb_array_elements(v_writers) w)) order by o.slug for key share skip locked);
+  v_users := array(select u.id from public.users u where u.id = any (array(select (w ->> 2)::uuid from jsonb_array_elements(v_writers) w)) order by u.id for key share skip locked);
+  v_agents := array(select a.slug from public.agents a where a.slug = any (array(select w ->> 4 from jsonb_array_elements(v_writers) w)) order by a.slug for key share skip locked);
   v_conversations := array(
-    select c.id from public.agent_conversations c where c.id = any (v_held.conversations) order by c.id for no key update skip locked
+    select c.id from public.agent_conversations c where c.id = any (array(select (w ->> 3)::uuid from jsonb_array_elements(v_writers) w)) order by c.id for no key update skip locked
   );
-  return array(
-    select h.place from unnest(v_held.places) h (place)
+  places := array(
+    select h.place from unnest(places) h (place)
     except
     select (w.writer ->> 0)::integer
-    from jsonb_array_elements(v_held.writers) w (writer)
+    from jsonb_array_elements(v_writers) w (writer)
     where w.writer ->> 1 <> all (v_organizations) or (w.writer ->> 2)::uuid <> all (v_users)
       or w.writer ->> 3 is not null and (w.writer ->> 3)::uuid <> all (v_conversations)
       or w.writer ->> 4 is not null and w.writer ->> 4 <> all (v_agents)
@@ -86,7 +83,7 @@ begin
 end;
 $$;
 comment on function private.hold_leased_tasks(text, jsonb) is
-  'The fence: locks the tasks of which this worker still holds exactly the named attempt and whose lease has not run out, and the conversations they speak in. Returns the places (from 1) of the items whose rows are all held now.';
+  'The fence: locks the tasks of which this worker still holds exactly the named attempt and whose lease has not run out, and the conversations they speak in. Returns the places (from 1) of the items whose rows are all held now, and whether each is about another task.';
 revoke execute on function private.hold_leased_tasks(text, jsonb) from public;
 grant execute on function private.hold_leased_tasks(text, jsonb) to service_role;
 
@@ -98,7 +95,7 @@ as $$
   update public.tasks t
   set lease_expires_at = private.clock() + make_interval(secs => lease_seconds),
     progress = least(greatest(coalesce(b.progress, t.progress), 0), 99)::integer,
-    progress_message = coalesce(left(b.progress_message, 1000), t.progress_message)
+    progress_message = coalesce(left(b.progress_message, 1000), t.progress_message), updated_at = now()
   from (
     select i.task_id, max(i.progress) as progress, (array_agg(i.progress_message order by i.place desc) filter (where i.progress_message is not null))[1] as progress_message
     from rows from (jsonb_to_recordset(items) as (task_id uuid, progress numeric, progress_message text)) with ordinality i (task_id, progress, progress_message, place)
@@ -273,7 +270,7 @@ begin
   set status = 'completed', progress = 100, completed_at = v_now, lease_token = null, lease_expires_at = null, response = i.response #>> '{}', llm_metadata = coalesce(nullif(i.llm_metadata, 'null'), '{}'),
     response_metadata = coalesce(nullif(i.response_metadata, 'null'), '{}')
       || case when v_written ? i.task_id::text then jsonb_build_object('deliverable', v_written -> i.task_id::text) else '{}' end,
-    error_code = null, error_message = null, error_data = null, progress_message = null
+    error_code = null, error_message = null, error_data = null, progress_message = null, updated_at = now()
   from jsonb_to_recordset(items) i (task_id uuid, response jsonb, response_metadata jsonb, llm_metadata jsonb)
   where t.id = i.task_id and t.id = any (private.ids_in(items, 'task_id'));
 end;
@@ -350,11 +347,12 @@ create function private.take_list(worker_id text, kind text, items jsonb, lease_
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare
-  v_places constant integer[] := private.hold_leased_tasks(worker_id, items);
+  v_places integer[];
+  v_once boolean;
   v_held jsonb;
 begin
-  if cardinality(v_places) = jsonb_array_length(items)
-    and (kind in ('event', 'heartbeat', 'step') or cardinality(v_places) = (select count(distinct l.token) from unnest(private.ids_in(items, 'lease_token')) l (token))) then
+  select h.places, h.once into v_places, v_once from private.hold_leased_tasks(worker_id, items) h;
+  if cardinality(v_places) = jsonb_array_length(items) and (v_once or kind in ('event', 'heartbeat', 'step')) then
     v_held := items;
   else
     -- Of several last words about an attempt the first counts.

@@ -1,4 +1,5 @@
 -- The exchange: a worker's whole tick in one request. It reports what happened and gets new work; the reaper runs inside.
+-- Over 400 lines, because the reaper stands beside the exchange that runs it.
 
 create table private.maintenance (
   name text primary key,
@@ -220,19 +221,13 @@ create function private.note_worker(worker_id text) returns void
 language plpgsql volatile security invoker set search_path = ''
 as $$
 begin
-  if exists (
-    select from public.workers w
-    where w.id = note_worker.worker_id and w.last_seen_at > now() - interval '5 seconds' and w.status = 'active'
-  ) then
-    return;
-  end if;
   insert into public.workers (id) values (note_worker.worker_id) on conflict (id) do nothing;
   -- Exchanges of one worker overlap; none waits for another's row.
   update public.workers w set last_seen_at = now(), status = 'active'
   where w.id = (select x.id from public.workers x where x.id = note_worker.worker_id for update skip locked);
 end;
 $$;
-comment on function private.note_worker(text) is 'Keeps workers.last_seen_at, to within five seconds.';
+comment on function private.note_worker(text) is 'Says in workers that this one lives; called when last_seen_at is five seconds old.';
 revoke execute on function private.note_worker(text) from public;
 grant execute on function private.note_worker(text) to service_role;
 
@@ -347,37 +342,47 @@ create function public.exchange_work(
 language plpgsql volatile security invoker set search_path = '' set plan_cache_mode = force_generic_plan
 as $$
 declare
+  v_begun record;
   v_outcomes jsonb;
-  v_leases jsonb := '[]';
-  v_known boolean;
+  v_leases jsonb;
   v_undecided boolean := false;
   v_reaped boolean := false;
   v_number integer;
 begin
-  perform private.check_worker_id(worker_id);
-  perform private.check_claim_arguments(max_tasks, lease_seconds);
+  perform private.check_worker_id(worker_id), private.check_claim_arguments(max_tasks, lease_seconds);
   if request_id is null then
     raise exception using errcode = '22023', message = 'request_id_missing',
       detail = 'Each exchange needs a request_id.', hint = 'Send a new uuid for each exchange, and the same one when repeating it.';
   end if;
   -- Two copies of one request: the second waits here and then finds what the first one did.
   perform pg_advisory_xact_lock(hashtextextended(exchange_work.worker_id || exchange_work.request_id::text, 0));
-  select r.outcomes, r.leases into v_outcomes, v_leases
-  from private.worker_requests r
-  where r.worker_id = exchange_work.worker_id and r.request_id = exchange_work.request_id;
-  v_known := found;
-  if not v_known then
-    perform private.note_worker(worker_id);
+  -- One look at what most exchanges need nothing of: each query costs a part of what a task does.
+  select r.outcomes, r.leases, r.request_id is not null as known, m.last_run_at < private.clock() - interval '1 second' as reaps,
+    exists (
+      select from public.workers w where w.id = exchange_work.worker_id and w.last_seen_at > now() - interval '5 seconds' and w.status = 'active'
+    ) as noted
+  into v_begun
+  from (values (true)) once (row)
+  left join private.maintenance m on m.name = 'reap_tasks'
+  left join private.worker_requests r on r.worker_id = exchange_work.worker_id and r.request_id = exchange_work.request_id;
+  v_outcomes := v_begun.outcomes;
+  v_leases := v_begun.leases;
+  if not v_begun.known then
+    if not v_begun.noted then
+      perform private.note_worker(worker_id);
+    end if;
     v_outcomes := private.take_report(worker_id, report, lease_seconds);
-    v_reaped := private.reap_tasks();
+    if v_begun.reaps then
+      v_reaped := private.reap_tasks();
+    end if;
     v_leases := '[]';
     if max_tasks <> 0 then
       if exists (select from private.project_work) then
         perform private.advance_forgotten_projects();
+        v_undecided := exists (select from private.project_work); -- there will be tasks as soon as somebody else has committed
       end if;
-      select l.leases, l.undecided into v_leases, v_undecided
+      select l.leases, v_undecided or l.undecided into v_leases, v_undecided
       from private.lease_tasks(worker_id, max_tasks, lease_seconds, methods, organizations, nullif(report -> 'slots', 'null')) l;
-      v_undecided := v_undecided or exists (select from private.project_work); -- there will be tasks as soon as somebody else has committed
     end if;
     -- Also when a claim found nothing: a copy that arrives late takes no work, since nobody would do it.
     if max_tasks > 0 or v_outcomes <> '[]' then
@@ -389,7 +394,7 @@ begin
   return json_build_object(
     'tasks', case when v_number = 0 then '[]'::json else private.describe_leases(v_leases) end,
     'outcomes', v_outcomes,
-    'cancel', private.cancelled_tasks(worker_id),
+    'cancel', case when exists (select from private.cancellations) then private.cancelled_tasks(worker_id) else '[]' end,
     'next_poll_ms', case
       when max_tasks > 0 and v_number = max_tasks then 0
       when v_undecided then 100

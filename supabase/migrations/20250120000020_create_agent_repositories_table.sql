@@ -102,6 +102,21 @@ for each row
 when ((old.git_url, old.branch, old.is_root, old.agent_directory) is distinct from (new.git_url, new.branch, new.is_root, new.agent_directory))
 execute function private.forget_last_sync();
 
+create function private.drop_credential() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.git_credentials c where c.repository_id = new.id;
+  return null;
+end;
+$$;
+comment on function private.drop_credential() is
+  'After a repository gets another address, which developers may give it: the credential that an admin set was for the one before, and is not sent anywhere else.';
+revoke execute on function private.drop_credential() from public;
+
+create trigger drop_credential after update of git_url on public.agent_repositories
+for each row when (old.git_url is distinct from new.git_url) execute function private.drop_credential();
+
 create function private.deactivate_git_agents() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -256,8 +271,11 @@ begin
     for no key update skip locked
   );
   return (
-    select jsonb_build_object('provider', c.provider, 'username', c.username, 'encrypted_token', c.encrypted_token, 'expires_at', c.expires_at)
+    select jsonb_build_object(
+      'provider', c.provider, 'username', c.username, 'encrypted_token', c.encrypted_token, 'expires_at', c.expires_at, 'git_url', r.git_url
+    )
     from public.git_credentials c
+    join public.agent_repositories r on r.id = c.repository_id
     where c.repository_id = read_git_credential.repository_id
   );
 end;
@@ -272,6 +290,6 @@ as $$
   select private.read_git_credential(repository_id);
 $$;
 comment on function public.read_git_credential(uuid) is
-  'For workers: {provider, username, encrypted_token, expires_at} of a repository, null when it has no credential. Notes last_used_at, at most once a minute.';
+  'For workers: {provider, username, encrypted_token, expires_at, git_url} of a repository, null when it has no credential. Notes last_used_at, at most once a minute.';
 revoke execute on function public.read_git_credential(uuid) from public, anon, authenticated;
 grant execute on function public.read_git_credential(uuid) to service_role;

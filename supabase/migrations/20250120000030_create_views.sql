@@ -67,7 +67,9 @@ comment on view public.performance_logs is 'One row per run: how long it waited 
 create view public.organization_usage with (security_invoker = true) as
 select md5(o.slug || to_char(m.period_start at time zone 'UTC', 'YYYY-MM'))::uuid as id, o.slug as organization_slug,
   m.period_start, (m.period_start at time zone 'UTC' + interval '1 month') at time zone 'UTC' as period_end,
-  coalesce(sum(m.runs), 0)::integer as total_runs, coalesce(sum(m.cost), 0) as total_cost, coalesce(sum(m.tokens), 0)::bigint as total_tokens,
+  coalesce(sum(m.runs), 0)::integer as total_runs, coalesce(sum(m.cost), 0) as total_cost,
+  -- What one organization's own worker makes up is not to end the list of all.
+  least(coalesce(sum(m.tokens), 0), 9223372036854775807)::bigint as total_tokens,
   coalesce(jsonb_object_agg(m.name, m.runs) filter (where m.kind = 'status'), '{}') as runs_by_status,
   coalesce(jsonb_object_agg(m.name, jsonb_build_object('tokens', m.tokens, 'cost', m.cost)) filter (where m.kind = 'model'), '{}') as usage_details
 from public.organizations o

@@ -526,6 +526,7 @@ begin
     from public.webhook_deliveries d
     join public.webhooks w on w.id = d.webhook_id and w.enabled
     join public.tasks t on t.id = d.task_id and t.status = 'in_progress' and t.lease_token = read_webhook_delivery.lease_token
+      and t.lease_expires_at > private.clock()
     where d.id = read_webhook_delivery.delivery_id and d.status in ('pending', 'failed')
   );
 end;

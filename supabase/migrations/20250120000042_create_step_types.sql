@@ -490,7 +490,8 @@ begin
   from public.tasks t
   join public.project_steps s on s.id = t.project_step_id and s.task_id = t.id
   join private.step_links l on l.project_step_id = s.id
-  where t.id = read_step_input.task_id and t.lease_token = read_step_input.lease_token and t.status = 'in_progress';
+  where t.id = read_step_input.task_id and t.lease_token = read_step_input.lease_token and t.status = 'in_progress'
+    and t.lease_expires_at > private.clock();
   if not found then
     return null;
   end if;

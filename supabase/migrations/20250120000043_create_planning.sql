@@ -197,7 +197,7 @@ begin
   select t.* into v_task
   from public.tasks t
   where t.id = lock_plan_task.task_id and t.attempt = lock_plan_task.attempt and t.lease_token = lock_plan_task.lease_token
-    and t.status = 'in_progress' and t.method = 'plan_project'
+    and t.status = 'in_progress' and t.method = 'plan_project' and t.lease_expires_at > private.clock()
   for update;
   if not found then
     raise exception using errcode = 'PT409', message = 'lease_lost',

@@ -505,6 +505,7 @@ as $$
   from public.marketplace_integrations i
   join public.marketplaces p on p.id = i.marketplace_id
   join public.tasks t on t.id = i.task_id and t.status = 'in_progress' and t.lease_token = read_marketplace_job.lease_token
+    and t.lease_expires_at > private.clock()
   where i.id = read_marketplace_job.integration_id and i.action is not null;
 $$;
 comment on function private.read_marketplace_job(uuid, uuid) is 'Body of public.read_marketplace_job.';

@@ -565,7 +565,8 @@ begin
     where private.plain_git_url(r.git_url) = any (v_urls)
     -- No organization keeps others out by naming one address many times.
     order by row_number() over (partition by r.organization_slug order by s.created_at), s.created_at
-    limit 100
+    -- A signature costs what the body is long, and anybody may send one: a hundred, but no more than 20 MB together.
+    limit greatest(10, least(100, 20000000 / greatest(octet_length(body::text), 1)))
   ) c
   where private.push_is_signed(c.secret, body::text, headers)
   limit 1;

@@ -225,6 +225,23 @@ $$;
 comment on function private.scoped_task(text, uuid) is 'The id of a task that a worker of this organization runs, null for every other; then the functions of servers answer as for one that does not exist.';
 revoke execute on function private.scoped_task(text, uuid) from public;
 
+create function private.check_scoped_json(given jsonb) returns void
+language plpgsql immutable security invoker set search_path = ''
+as $$
+begin
+  if given @? 'strict $.**{130}' or exists (
+    select from jsonb_path_query(given, 'strict $.** ? (@.type() == "number")') n (item)
+    where abs(n.item::numeric) > 1e308 or scale(n.item::numeric) > 400
+  ) then
+    raise exception using errcode = '22023', message = 'json_not_plain',
+      detail = 'It has a number beyond 1e308 or with more than 400 decimals, or 130 levels.', hint = 'Send such numbers as text, and flatter JSON.';
+  end if;
+end;
+$$;
+comment on function private.check_scoped_json(jsonb) is
+  'Raises 22023 json_not_plain for numbers that are short here and gigabytes when printed, and for nesting that others cannot read; our own workers never send either.';
+revoke execute on function private.check_scoped_json(jsonb) from public;
+
 create function private.scoped_items(organization_slug text, items jsonb) returns jsonb
 language plpgsql stable security invoker set search_path = '' set enable_seqscan = off
 as $$
@@ -234,6 +251,7 @@ begin
   if jsonb_typeof(items) is distinct from 'array' then
     return items;
   end if;
+  perform private.check_scoped_json(items);
   v_own := array(
     select t.id from public.tasks t
     where t.id = any (array(select private.uuid_or_null(i.item ->> 'task_id') from jsonb_array_elements(items) i (item)))
@@ -261,7 +279,7 @@ language sql stable security invoker set search_path = ''
 as $$
   select case when jsonb_typeof(report) = 'object' then report || coalesce((
     select jsonb_object_agg(k.kind, private.scoped_items(scoped_report.organization_slug, report -> k.kind))
-    from unnest(array['events', 'heartbeats', 'completed', 'failed', 'paused', 'released']) k (kind)
+    from unnest(array['steps', 'events', 'heartbeats', 'completed', 'failed', 'paused', 'released']) k (kind)
     where report ? k.kind
   ), '{}') else report end;
 $$;
@@ -277,6 +295,10 @@ declare
   v_scope constant text := private.worker_scope();
   v_worker constant text := private.scoped_worker_id(v_scope, worker_id);
 begin
+  if length(info::text) > 10000 then
+    raise exception using errcode = '22023', message = 'argument_out_of_range',
+      detail = format('info has %s characters; 10000 are the most.', length(info::text)), hint = 'Send {hostname, pid, version, concurrency, methods}.';
+  end if;
   delete from public.workers w
   where starts_with(w.id, v_scope || ':') and w.id <> v_worker and w.last_seen_at < now() - interval '1 day'
     and not exists (
@@ -296,7 +318,7 @@ as $$
   select * from private.scoped_register_worker(worker_id, info);
 $$;
 comment on function public.scoped_register_worker(text, jsonb) is
-  'As register_worker, for an organization''s own worker; its id is then "organization:worker_id". Forgets those of the organization that were not seen for a day. Errors: PT401 worker_token_refused, 22023 worker_id_invalid, PT429 over_limit.';
+  'As register_worker, for an organization''s own worker; its id is then "organization:worker_id". Forgets those of the organization that were not seen for a day. Errors: PT401 worker_token_refused, 22023 worker_id_invalid, argument_out_of_range, PT429 over_limit.';
 revoke execute on function public.scoped_register_worker(text, jsonb) from public, anon, authenticated;
 grant execute on function public.scoped_register_worker(text, jsonb) to organization_worker;
 
@@ -365,7 +387,7 @@ begin
   return private.take_items(v_worker, kind, private.scoped_items(v_scope, items), lease_seconds);
 end;
 $$;
-comment on function private.scoped_take_items(text, text, jsonb, integer) is 'Body of public.scoped_heartbeat_tasks, scoped_add_task_events, scoped_complete_tasks, scoped_fail_tasks, scoped_pause_task and scoped_release_tasks.';
+comment on function private.scoped_take_items(text, text, jsonb, integer) is 'Body of public.scoped_heartbeat_tasks, scoped_add_task_events, scoped_add_run_steps, scoped_complete_tasks, scoped_fail_tasks, scoped_pause_task and scoped_release_tasks.';
 revoke execute on function private.scoped_take_items(text, text, jsonb, integer) from public;
 grant execute on function private.scoped_take_items(text, text, jsonb, integer) to organization_worker;
 
@@ -388,6 +410,16 @@ comment on function public.scoped_add_task_events(text, jsonb) is
   'As add_task_events, for an organization''s own worker; a task of others is answered lost. Errors: PT401 worker_token_refused.';
 revoke execute on function public.scoped_add_task_events(text, jsonb) from public, anon, authenticated;
 grant execute on function public.scoped_add_task_events(text, jsonb) to organization_worker;
+
+create function public.scoped_add_run_steps(worker_id text, items jsonb) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.scoped_take_items(worker_id, 'step', items, 30);
+$$;
+comment on function public.scoped_add_run_steps(text, jsonb) is
+  'As add_run_steps, for an organization''s own worker; a task of others is answered lost. Errors: PT401 worker_token_refused.';
+revoke execute on function public.scoped_add_run_steps(text, jsonb) from public, anon, authenticated;
+grant execute on function public.scoped_add_run_steps(text, jsonb) to organization_worker;
 
 create function public.scoped_complete_tasks(worker_id text, items jsonb) returns jsonb
 language sql volatile security invoker set search_path = ''
@@ -648,3 +680,53 @@ comment on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) i
   'As write_plan, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others.';
 revoke execute on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) from public, anon, authenticated;
 grant execute on function public.scoped_write_plan(uuid, integer, uuid, jsonb, text) to organization_worker;
+
+create function private.scoped_write_workflow_data(
+  task_id uuid, attempt integer, lease_token uuid, key text, value jsonb, tags text[], data_type text
+) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_scope constant text := private.worker_scope();
+begin
+  return public.write_workflow_data(private.scoped_task(v_scope, task_id), attempt, lease_token, key, value, tags, data_type);
+end;
+$$;
+comment on function private.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) is 'Body of public.scoped_write_workflow_data.';
+revoke execute on function private.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) from public;
+grant execute on function private.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) to organization_worker;
+
+create function public.scoped_write_workflow_data(
+  task_id uuid, attempt integer, lease_token uuid, key text, value jsonb, tags text[] default '{}', data_type text default null
+) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.scoped_write_workflow_data(task_id, attempt, lease_token, key, value, tags, data_type);
+$$;
+comment on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) is
+  'As write_workflow_data, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others, PT429 too_much_data, 22023 json_not_plain.';
+revoke execute on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) from public, anon, authenticated;
+grant execute on function public.scoped_write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) to organization_worker;
+
+create function private.scoped_read_workflow_data(task_id uuid, attempt integer, lease_token uuid, key text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_scope constant text := private.worker_scope();
+begin
+  return public.read_workflow_data(private.scoped_task(v_scope, task_id), attempt, lease_token, key);
+end;
+$$;
+comment on function private.scoped_read_workflow_data(uuid, integer, uuid, text) is 'Body of public.scoped_read_workflow_data.';
+revoke execute on function private.scoped_read_workflow_data(uuid, integer, uuid, text) from public;
+grant execute on function private.scoped_read_workflow_data(uuid, integer, uuid, text) to organization_worker;
+
+create function public.scoped_read_workflow_data(task_id uuid, attempt integer, lease_token uuid, key text) returns jsonb
+language sql volatile security invoker set search_path = ''
+as $$
+  select private.scoped_read_workflow_data(task_id, attempt, lease_token, key);
+$$;
+comment on function public.scoped_read_workflow_data(uuid, integer, uuid, text) is
+  'As read_workflow_data, for an organization''s own worker. Errors: PT401 worker_token_refused, PT409 lease_lost, also for tasks of others.';
+revoke execute on function public.scoped_read_workflow_data(uuid, integer, uuid, text) from public, anon, authenticated;
+grant execute on function public.scoped_read_workflow_data(uuid, integer, uuid, text) to organization_worker;

@@ -2,6 +2,7 @@
 -- other, and how people read a whole tree of runs in one request.
 -- Lock order: as reports; a step is written only with its task's row locked, and waits for nobody but another worker that
 -- writes the very same payload right now.
+-- Over 400 lines, because what is written, what is kept of it and who may read it are one subject.
 
 -- Payloads -----------------------------------------------------------------------------------------------------------
 
@@ -57,7 +58,7 @@ create function private.payload_id(organization_slug text, value jsonb) returns 
 language sql stable set search_path = ''
 as $$
   select case when length(value #>> '{}') > 2000 then substr(encode(sha256(convert_to(
-    payload_id.organization_slug || to_char(private.clock(), 'YYYYMM') || private.kept_value(value), 'UTF8'
+    payload_id.organization_slug || ':' || to_char(private.clock(), 'YYYYMM') || ':' || private.kept_value(value), 'UTF8'
   )), 'hex'), 1, 32)::uuid end;
 $$;
 comment on function private.payload_id(text, jsonb) is 'Where an input or output of over 2,000 characters is kept; null for a shorter one.';
@@ -134,7 +135,8 @@ begin
     private.payload_id(r.organization_slug, s.input), private.payload_id(r.organization_slug, s.output),
     coalesce(s.status, 'completed'), left(s.error_message, 10000), coalesce(s.started_at, v_now),
     case when s.status = 'running' then null else coalesce(s.completed_at, v_now) end,
-    s.input_tokens, s.output_tokens, s.cost, coalesce(nullif(s.metadata, 'null'), '{}')
+    s.input_tokens, s.output_tokens, s.cost,
+    case when pg_column_size(s.metadata) > 8000 then jsonb_build_object('metadata_bytes', pg_column_size(s.metadata)) else coalesce(nullif(s.metadata, 'null'), '{}') end
   from rows from (jsonb_to_recordset(items) as (lease_token uuid, steps jsonb)) with ordinality i (lease_token, steps, place)
   join public.runs r on r.id = i.lease_token and r.id = any (v_run_ids)
   cross join lateral rows from (jsonb_to_recordset(i.steps) as (
@@ -153,7 +155,7 @@ begin
 end;
 $$;
 comment on function private.take_steps(jsonb) is
-  'Writes the steps of report items [{lease_token, steps: […]}]; one that has been written counts as it was, unless it still ran. Large inputs and outputs go to private.step_payloads.';
+  'Writes the steps of report items [{lease_token, steps: […]}]; one that has been written counts as it was, unless it still ran. Large inputs and outputs go to private.step_payloads; of metadata over 8,000 bytes only the size is kept.';
 revoke execute on function private.take_steps(jsonb) from public;
 grant execute on function private.take_steps(jsonb) to service_role;
 
@@ -392,6 +394,10 @@ declare
   v_task constant public.tasks := private.hold_leased_task(write_workflow_data.task_id, write_workflow_data.attempt, write_workflow_data.lease_token);
   v_id uuid;
 begin
+  if not private.json_is_plain(write_workflow_data.value) then
+    raise exception using errcode = '22023', message = 'json_not_plain',
+      detail = 'value has a number beyond 1e308 or with more than 400 decimals, or more than 64 levels.', hint = 'Send such numbers as text, and flatter JSON.';
+  end if;
   if (select count(*) from (select from public.workflow_data d where d.run_id = v_task.lease_token limit 1000) x) >= 1000 then
     raise exception using errcode = 'PT429', message = 'too_much_data',
       detail = 'One run leaves at most 1000 values.', hint = 'Put several values into one, or end the task.';
@@ -406,7 +412,7 @@ begin
 end;
 $$;
 comment on function public.write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) is
-  'Leaves a value for later steps, for the worker that holds the lease: {id}. PT409 lease_lost, PT429 too_much_data.';
+  'Leaves a value for later steps, for the worker that holds the lease: {id}. PT409 lease_lost, PT429 too_much_data, 22023 json_not_plain.';
 revoke execute on function public.write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) from public, anon, authenticated;
 grant execute on function public.write_workflow_data(uuid, integer, uuid, text, jsonb, text[], text) to service_role;
 

@@ -5702,6 +5702,7 @@ export type Database = {
       };
       run_step_payload: { Args: { step_id: string }; Returns: Json };
       run_tree: { Args: { after_sequence?: number; max_steps?: number; run_id: string }; Returns: Json };
+      scoped_add_run_steps: { Args: { items: Json; worker_id: string }; Returns: Json };
       scoped_add_task_events: { Args: { items: Json; worker_id: string }; Returns: Json };
       scoped_agents_to_call: { Args: { slugs: string[]; task_id: string }; Returns: Json };
       scoped_begin_remote_task: {
@@ -5760,6 +5761,10 @@ export type Database = {
       scoped_pause_task: { Args: { items: Json; worker_id: string }; Returns: Json };
       scoped_read_plan_request: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       scoped_read_status_webhooks: { Args: { ids: string[] }; Returns: Json };
+      scoped_read_workflow_data: {
+        Args: { attempt: number; key: string; lease_token: string; task_id: string };
+        Returns: Json;
+      };
       scoped_register_worker: {
         Args: { info?: Json; worker_id: string };
         Returns: {
@@ -5790,6 +5795,18 @@ export type Database = {
         Returns: Json;
       };
       scoped_write_system_logs: { Args: { entries: Json }; Returns: number };
+      scoped_write_workflow_data: {
+        Args: {
+          attempt: number;
+          data_type?: string;
+          key: string;
+          lease_token: string;
+          tags?: string[];
+          task_id: string;
+          value: Json;
+        };
+        Returns: Json;
+      };
       send_test_webhook: {
         Args: { webhook_id: string };
         Returns: {

@@ -2,6 +2,8 @@
 
 isolation.test.mjs does the same for the tables of tasks and tenancy; here are those of agents, people, projects,
 workflows and logs. What is read is first read by the victim's owner: otherwise it would prove nothing.
+
+Over 400 lines, because all ways are tried in one scene, and each must leave it as it was.
 """
 
 from __future__ import annotations
@@ -93,7 +95,7 @@ class Attack:
 
 
 @pytest.fixture(scope="module")
-def attack(stack: Stack, http: httpx.Client) -> Attack:
+def attack(stack: Stack, http: httpx.Client) -> Iterator[Attack]:
     rows = [("agents", "organization"), *((table, whose(table)) for table in TABLES)]
     victim = furnish(stack, http, KINDS, rows)
     eve = victim.people["outsider"]
@@ -105,7 +107,8 @@ def attack(stack: Stack, http: httpx.Client) -> Attack:
     own = {"organization_slug": slug, "agent_slug": agent["slug"], "conversation_id": conversation}
     own["task"] = ok(eve.insert("tasks", {**begun, "method": "converse", "prompt": "Hello"}))[0]["id"]
     own["workflow"] = ok(eve.insert("workflows", {**begun, **WORKFLOW}))[0]["id"]
-    return Attack(victim, victim.people["owner"], eve, own)
+    yield Attack(victim, victim.people["owner"], eve, own)
+    victim.close()
 
 
 REMOTE = {"endpoint": {"url": "https://n8n.example.com/webhook/w"}}
@@ -400,6 +403,7 @@ def test_no_unique_constraint_tells_of_another_organization(unharmed: Attack) ->
 def test_a_new_organization_of_the_same_name_inherits_nothing(stack: Stack, http: httpx.Client) -> None:
     """What outlives an organization stays its own: its log is not for whoever takes the slug next."""
     scene = furnish(stack, http, KINDS, [("organization_invitations", "organization"), ("agents", "organization")])
+    scene.close()
     scene.delete("organizations", slug=f"eq.{scene.slug}")
     heir = scene.people["outsider"]
     began = len(heir.rows("audit_logs"))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.database.kit import Connection, Tenant, Worker, World, connect
+from tests.database.kit import SPARE, Connection, Tenant, Worker, World, connect
 
 
 class HasDatabase(Protocol):
@@ -26,6 +26,7 @@ def dsn(stack: HasDatabase) -> str:
 def connection(dsn: str) -> Generator[Connection]:
     with connect(dsn) as opened:
         yield opened
+    SPARE.close()
 
 
 @pytest.fixture(scope="module")

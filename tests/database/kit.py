@@ -21,6 +21,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from tests.database.spare import Spare
+
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
@@ -40,6 +42,9 @@ def connect(dsn: str) -> Connection:
     """Open a connection in autocommit mode whose rows are dictionaries; its commits do not wait for the disk."""
     options = "-c synchronous_commit=off"
     return psycopg.connect(dsn, row_factory=dict_row, autocommit=True, prepare_threshold=None, options=options)
+
+
+SPARE = Spare(connect)
 
 
 def adapt(value: Any) -> Any:
@@ -162,8 +167,11 @@ class Session:
     @contextmanager
     def fresh(self) -> Generator[Session]:
         """Give the same caller on a connection of its own."""
-        with connect(self.dsn) as connection:
+        connection = SPARE.take(self.dsn)
+        try:
             yield replace(self, connection=connection)
+        finally:
+            SPARE.give_back(self.dsn, connection)
 
 
 @dataclass

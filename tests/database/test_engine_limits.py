@@ -51,7 +51,7 @@ class Shift:
                 time.sleep(chance.random() * 0.004)
                 self.end(worker, lease, since, fails=chance.random() < self.failing)
             if not answer["tasks"]:
-                time.sleep(0.005)
+                time.sleep(0.02)  # Whoever finds nothing lets the others work.
 
     def end(self, worker: Worker, lease: Row, since: float, fails: bool) -> None:
         last = lease["attempt"] == lease["task"]["max_attempts"]

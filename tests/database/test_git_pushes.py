@@ -194,3 +194,15 @@ def test_nobody_keeps_others_out_by_adding_their_address_often(world: World, hos
         crowd.slug,
     )
     assert host.send(host.body()) == QUEUED
+    # A large push is tried with few secrets, since a stranger could send it too.
+    late = Host(crowd, {**rows[0], "id": crowd.owner.value("select id from public.agent_repositories limit 1")})
+    world.admin.execute("update private.push_secrets set created_at = now() where secret = %s", late.secret)
+    world.admin.execute(
+        "delete from private.push_secrets s using public.agent_repositories r"
+        " where r.id = s.repository_id and r.organization_slug = %s and s.secret <> %s and right(r.name, 1) <> '1'",
+        *(crowd.slug, late.secret),
+    )
+    assert host.send(host.body(padding="x" * 1_900_000)) == QUEUED
+    with refused("PT401", "push_not_accepted"):
+        late.send(late.body(padding="x" * 1_900_000))
+    assert late.send(late.body())["accepted"]

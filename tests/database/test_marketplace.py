@@ -189,6 +189,8 @@ def test_only_the_worker_that_holds_the_task_reads_the_job(tenant: Tenant, worke
     lease = take(tenant, worker)
     assert job(tenant, {**lease, "lease_token": str(uuid.uuid4())}) is None
     assert job(tenant, lease)
+    arguments = {"integration_id": lease["task"]["params"]["integration_id"], "lease_token": lease["lease_token"]}
+    assert tenant.world.service.at("1 hour").call("read_marketplace_job", **arguments) is None
     with refused("42501"):
         tenant.owner.call(
             "read_marketplace_job",

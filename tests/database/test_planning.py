@@ -265,6 +265,20 @@ def test_a_plan_is_written_once_by_the_attempt_in_force(tenant: Tenant, worker: 
         write(tenant, lease, agent_step(tenant, "b"))
 
 
+def test_a_worker_whose_lease_has_run_out_writes_no_plan_although_nobody_took_it(
+    tenant: Tenant, worker: Worker
+) -> None:
+    project = ask(tenant)
+    lease = worker.claim_one(tenant, lease_seconds=30)
+    late = tenant.world.service.at("31 seconds")
+    with refused("PT409", "lease_lost"):
+        late.call("write_plan", **fence(lease), plan={"steps": [agent_step(tenant, "a")]})
+    with refused("PT409", "lease_lost"):
+        late.call("read_plan_request", **fence(lease))
+    assert (project.read()["plan_json"], project.status) == (None, "planning")
+    assert write(tenant, lease, agent_step(tenant, "a"))["plan_version"] == 1
+
+
 def test_an_attempt_after_one_that_wrote_and_died_finds_the_plan(tenant: Tenant, worker: Worker) -> None:
     project = ask(tenant, start=True)
     killed = worker.claim_one(tenant)

@@ -548,6 +548,7 @@ def test_a_transform_is_an_internal_task_whose_input_only_its_holder_reads(tenan
         "steps": {name: {"status": "completed", "result": {name: 1}} for name in ("a", "b", "far")},
     }
     assert program(worker, lease | {"lease_token": lease["task"]["id"]}) is None
+    assert program(worker.on(worker.session.at("1 hour")), lease) is None, "the lease has run out"
     with refused("42501"):
         tenant.owner.call("read_step_input", task_id=lease["task"]["id"], lease_token=lease["lease_token"])
     finish(worker, lease, {"n": 5})

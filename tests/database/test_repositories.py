@@ -173,6 +173,19 @@ def test_a_new_credential_replaces_the_old_one(tenant: Tenant) -> None:
     assert [row["encrypted_token"] for row in kept(tenant, repository)] == [token]
 
 
+def test_a_credential_is_not_sent_to_an_address_that_a_developer_puts_in_its_place(tenant: Tenant) -> None:
+    repository = add(tenant.owner, tenant)
+    developer, service = tenant.join("developer"), tenant.world.service
+    set_token(tenant.owner, repository)
+    for harmless in ({"branch": "next"}, {"name": "renamed"}, {"git_url": repository["git_url"]}):
+        assert developer.update("agent_repositories", {"id": repository["id"]}, **harmless) == 1
+    answer = service.call("read_git_credential", repository_id=repository["id"])
+    assert answer["git_url"] == repository["git_url"]
+    developer.update("agent_repositories", {"id": repository["id"]}, git_url="https://evil.example/a/b.git")
+    assert service.call("read_git_credential", repository_id=repository["id"]) is None
+    assert kept(tenant, repository) == []
+
+
 def test_ten_credentials_at_once_leave_one(tenant: Tenant) -> None:
     repository = add(tenant.owner, tenant)
     results = in_parallel([tenant.owner] * 10, lambda s: set_token(s, repository)["id"])

@@ -1,4 +1,7 @@
-"""Workers of organizations: what the role may do, for its own organization, and nothing for any other."""
+"""Workers of organizations: what the role may do, for its own organization, and nothing for any other.
+
+Over 400 lines, because each of the many functions of one role is tried for the same promise.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from tests.database.kit import Row, Tenant, Worker, World, item, refused
+from tests.database.project_kit import agent_step, started
 from tests.database.scoped_kit import ROLE, Scoped, scoped, token
 
 DEEDS: dict[str, Row] = {
+    "add_run_steps": {"steps": [{"sequence_number": 1, "type": "transform", "output": "x"}]},
     "add_task_events": {"type": "log", "message": "x"},
     "complete_tasks": {
         "response": "x",
@@ -26,7 +31,12 @@ DEEDS: dict[str, Row] = {
     "pause_task": {"input_request": {"prompt": "Who are you?"}},
     "release_tasks": {},
 }
-LISTS = {"events": "add_task_events", "heartbeats": "heartbeat_tasks", "completed": "complete_tasks"}
+LISTS = {
+    "steps": "add_run_steps",
+    "events": "add_task_events",
+    "heartbeats": "heartbeat_tasks",
+    "completed": "complete_tasks",
+}
 LISTS |= {"failed": "fail_tasks", "paused": "pause_task", "released": "release_tasks"}
 
 
@@ -48,6 +58,10 @@ def traces(tenant: Tenant) -> Row:
         " (select jsonb_agg(r order by r.id) from public.runs r where r.organization_slug = o.slug) as runs,"
         " (select jsonb_agg(e order by e.task_id, e.sequence) from public.task_events e"
         "   join public.tasks t on t.id = e.task_id where t.organization_slug = o.slug) as events,"
+        " (select count(*) from public.run_steps s join public.runs r on r.id = s.run_id"
+        "   where r.organization_slug = o.slug) as steps,"
+        " (select count(*) from public.workflow_data d join public.runs r on r.id = d.run_id"
+        "   where r.organization_slug = o.slug) as data,"
         " (select count(*) from public.usage_events u where u.organization_slug = o.slug) as usage,"
         " (select count(*) from public.deliverables d where d.organization_slug = o.slug) as deliverables,"
         " (select count(*) from public.system_logs l where l.organization_slug = o.slug) as logs,"
@@ -116,6 +130,8 @@ ATTACKS |= {
     ),
     "forget_remote_task": lambda s, lease: is_refused(s, lease, "forget_remote_task"),
     "read_plan_request": lambda s, lease: is_refused(s, lease, "read_plan_request"),
+    "write_workflow_data": lambda s, lease: is_refused(s, lease, "write_workflow_data", key="k", value=Jsonb("x")),
+    "read_workflow_data": lambda s, lease: is_refused(s, lease, "read_workflow_data", key="k"),
     "write_plan": lambda s, lease: is_refused(s, lease, "write_plan", plan={"steps": []}),
     "call_orchestrator": lambda s, lease: all(
         is_refused(s, lease, "call_orchestrator", action=action, arguments={"call_id": "c", "name": "list_agents"})
@@ -513,3 +529,137 @@ def test_a_scoped_worker_plans_and_its_completions_carry_a_project_on(tenant: Te
         assert mine.report("complete_tasks", item(step, response=said)) == ["ok"]
     (project,) = tenant.owner.rows("select status from public.projects")
     assert project["status"] == "completed"
+
+
+def test_a_scoped_worker_ends_a_step_with_its_deliverable_which_the_overview_shows(
+    tenant: Tenant, mine: Scoped
+) -> None:
+    project = started(tenant, [agent_step(tenant, "write", deliverable="report"), agent_step(tenant, "end", "write")])
+    (lease,) = mine.claim()
+    report = {"title": "Tides", "type": "report", "format": "markdown", "content": "# Tides"}
+    assert mine.report("complete_tasks", item(lease, response="# Tides", deliverable=report)) == ["ok"]
+    (made,) = tenant.owner.rows("select * from public.deliverables")
+    assert (made["title"], made["type"], made["organization_slug"]) == ("Tides", "report", tenant.slug)
+    shown = tenant.owner.call("project_overview", project_id=project.id)["steps"][0]["deliverables"]
+    assert [found["id"] for found in shown] == [str(made["id"])]
+    (end,) = mine.claim()
+    assert mine.report("complete_tasks", item(end, response="x")) == ["ok"]
+    assert project.status == "completed"
+
+
+def test_a_scoped_workers_agents_share_data_and_leave_a_trace(tenant: Tenant, mine: Scoped) -> None:
+    tenant.task()
+    (lease,) = mine.claim()
+    mine.call("scoped_write_workflow_data", **item_of(lease), key="draft", value=Jsonb({"n": 1}), tags=["final"])
+    found = mine.call("scoped_read_workflow_data", **item_of(lease), key="draft")
+    assert (found["value"], found["tags"], found["created_by_agent"]) == ({"n": 1}, ["final"], tenant.agent)
+    assert mine.call("scoped_read_workflow_data", **item_of(lease), key="other") is None
+    steps = [{"sequence_number": 1, "type": "tool_call", "output": "x" * 3000}]
+    assert mine.report("add_run_steps", item(lease, steps=steps)) == ["ok"]
+    (shown,) = tenant.owner.call("run_tree", run_id=lease["lease_token"])["steps"]
+    assert (shown["type"], shown["is_cut"]) == ("tool_call", True)
+
+
+def test_a_scoped_worker_writes_to_no_deliverable_of_others(tenant: Tenant, other: Tenant, mine: Scoped) -> None:
+    theirs = scoped(other)
+    made: dict[str, str] = {}
+    for place, worker in ((tenant, mine), (other, theirs)):
+        place.task()
+        (lease,) = worker.claim()
+        assert worker.report("complete_tasks", item(lease, **DEEDS["complete_tasks"])) == ["ok"]
+        made[place.slug] = str(place.owner.value("select id from public.deliverables"))
+    tenant.task()
+    (lease,) = mine.claim()
+    next_version = {**DEEDS["complete_tasks"]["deliverable"], "deliverable_id": made[other.slug]}
+    assert mine.report("complete_tasks", item(lease, response="x", deliverable=next_version)) == ["invalid"]
+    next_version["deliverable_id"] = made[tenant.slug]
+    assert mine.report("complete_tasks", item(lease, response="x", deliverable=next_version)) == ["ok"]
+    assert other.owner.value("select count(*) from public.deliverable_versions") == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"input_tokens": -1},
+        {"cost": -1},
+        {"cost": 1e30},
+        {"cost": "NaN"},
+        {"cost": "Infinity"},
+        {"input_tokens": 2**63 - 1},
+        {"provider": None},
+    ],
+)
+def test_usage_that_cannot_be_is_not_counted(tenant: Tenant, mine: Scoped, bad: Row) -> None:
+    usage = {"provider": "p", "model": "m", "input_tokens": 1, "output_tokens": 1, "cost": 1, **bad}
+    tenant.task()
+    (lease,) = mine.claim()
+    assert mine.report("complete_tasks", item(lease, response="x", usage=[usage])) == ["invalid"]
+    assert tenant.owner.value("select count(*) from public.usage_events") == 0
+    assert mine.report("complete_tasks", item(lease, response="x")) == ["ok"]
+
+
+def test_what_a_scoped_worker_says_it_cost_counts_for_its_organization_alone(
+    tenant: Tenant, other: Tenant, mine: Scoped
+) -> None:
+    huge = {"provider": "p", "model": "m", "input_tokens": 2**62, "output_tokens": 0, "cost": 99_999_999}
+    huge |= {"organization_slug": other.slug, "agent_slug": other.agent, "user_id": other.owner.id}
+    for _ in range(3):
+        tenant.task()
+        (lease,) = mine.claim()
+        assert mine.report("complete_tasks", item(lease, response="x", usage=[huge])) == ["ok"]
+    rows = "select distinct organization_slug, agent_slug, user_id::text from public.usage_events where cost = 99999999"
+    found = tenant.world.admin.rows(rows + " and organization_slug = any (%s)", [tenant.slug, other.slug])
+    assert found == [{"organization_slug": tenant.slug, "agent_slug": tenant.agent, "user_id": tenant.owner.id}]
+    totals = tenant.owner.row("select * from public.organization_usage")
+    assert (int(totals["total_tokens"]), float(totals["total_cost"])) == (2**63 - 1, 3 * 99_999_999.0), (
+        "as far as it goes"
+    )
+
+
+@pytest.mark.parametrize("number", ["1e131000", "-1e400", "1e-16000"])
+@pytest.mark.parametrize("function", ["add_task_events", "add_run_steps", "exchange_work"])
+def test_numbers_that_fill_the_memory_when_they_are_printed_are_refused(
+    tenant: Tenant, mine: Scoped, function: str, number: str
+) -> None:
+    tenant.task()
+    (lease,) = mine.claim()
+    bomb = f"[{', '.join([number] * 1000)}]"
+    fence = json.dumps(item(lease))[:-1]
+    event = f'{fence}, "type": "log", "data": {{"a": {bomb}}}}}'
+    step = f'{fence}, "steps": [{{"sequence_number": 1, "type": "transform", "metadata": {{"a": {bomb}}}}}]}}'
+    queries = {
+        "add_task_events": ("select public.scoped_add_task_events('w', %s::jsonb)", f"[{event}]"),
+        "add_run_steps": ("select public.scoped_add_run_steps('w', %s::jsonb)", f"[{step}]"),
+        "exchange_work": (
+            "select public.scoped_exchange_work('w', gen_random_uuid(), %s::jsonb)",
+            f'{{"steps": [{step}]}}',
+        ),
+    }
+    query, given = queries[function]
+    with refused("22023", "json_not_plain"):
+        mine.rows(query, given)
+    with refused("22023", "json_not_plain"):
+        mine.rows(
+            "select public.scoped_write_workflow_data(%s, %s, %s, 'k', %s::jsonb)",
+            *(lease["task"]["id"], lease["attempt"], lease["lease_token"], bomb),
+        )
+
+
+def test_nesting_that_nobody_could_read_is_refused(tenant: Tenant, mine: Scoped) -> None:
+    tenant.task()
+    (lease,) = mine.claim()
+    for levels, taken in ((100, True), (1000, False)):
+        deep = "[" * levels + "]" * levels
+        given = f'[{json.dumps(item(lease))[:-1]}, "type": "log", "data": {{"a": {deep}}}}}]'
+        query = "select public.scoped_add_task_events('w', %s::jsonb) as answer"
+        if taken:
+            assert mine.row(query, given)["answer"][0]["outcome"] == "ok"
+        else:
+            with refused("22023", "json_not_plain"):
+                mine.row(query, given)
+
+
+def test_what_a_worker_says_of_itself_is_short(mine: Scoped) -> None:
+    for info in ({"hostname": "x" * 10_000}, {"methods": ["x"] * 10_000}):
+        with refused("22023", "argument_out_of_range"):
+            mine.call("scoped_register_worker", worker_id="w", info=info)

@@ -307,7 +307,8 @@ def test_a_worker_gets_a_git_credential(tenant: Tenant) -> None:
     noted = []
     for offset in ("0", "30 seconds", "2 minutes"):
         answer = service.at(offset).call("read_git_credential", repository_id=repository["id"])
-        assert answer == {"provider": "github", "username": "bot", "encrypted_token": token, "expires_at": None}
+        given = {"provider": "github", "username": "bot", "encrypted_token": token, "expires_at": None}
+        assert answer == {**given, "git_url": repository["git_url"]}
         noted.append(tenant.owner.value("select last_used_at from public.git_credentials"))
     assert noted[0] is not None
     assert noted[0] == noted[1] < noted[2]

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.database.kit import Row, Tenant, Worker, World, item, refused
+from tests.database.pauses import reap
 
 LONG = "word " * 1000
 
@@ -115,6 +116,17 @@ def test_what_still_runs_ends_with_its_run(place: Tenant, code: str | None, stat
     assert [row["status"] for row in kept(place, lease)] == [status, "completed"]
 
 
+def test_what_a_lost_worker_left_running_ends_with_its_run(tenant: Tenant) -> None:
+    worker, lease = started(tenant, max_attempts=1)
+    report(worker, lease, step(1, status="running"))
+    late = "update public.tasks set lease_expires_at = now() - interval '1 minute' where id = %s"
+    tenant.world.admin.execute(late, lease["task"]["id"])
+    assert report(worker, lease, step(1, status="completed"), step(2)) == ["lost"]
+    reap(worker)
+    (one,) = kept(tenant, lease)
+    assert (one["status"], one["error_message"]) == ("cancelled", "The run ended as abandoned before this step did.")
+
+
 def test_what_is_large_is_kept_once_and_cut_in_lists(tenant: Tenant) -> None:
     worker, lease = started(tenant)
     document = {"text": LONG}
@@ -130,6 +142,22 @@ def test_what_is_large_is_kept_once_and_cut_in_lists(tenant: Tenant) -> None:
     assert len(tenant.owner.call("run_step_payload", step_id=three["id"])["output"]) == 1_000_000
     with refused("PT404", "run_step_not_found"):
         tenant.join("member").call("run_step_payload", step_id=one["id"])
+
+
+def test_of_metadata_that_would_swell_whole_trees_the_size_is_kept(place: Tenant) -> None:
+    worker, lease = started(place)
+    assert report(worker, lease, step(1, metadata={"note": "x" * 9000}), step(2, metadata={"note": "x"})) == ["ok"]
+    one, two = kept(place, lease)
+    assert list(one["metadata"]) == ["metadata_bytes"]
+    assert (one["metadata"]["metadata_bytes"] > 9000, two["metadata"]) == (True, {"note": "x"})
+
+
+def test_no_two_organizations_can_share_what_is_kept_once(place: Tenant) -> None:
+    # One's name may begin with the other's, and a month stands between name and content.
+    same = "select private.payload_id('a', %s::jsonb) = private.payload_id('a' || to_char(now(), 'YYYYMM'), %s::jsonb)"
+    digits = "7" * 3000
+    month = place.world.admin.value("select to_char(private.clock(), 'YYYYMM')")
+    assert place.world.admin.value(same, month + digits, digits) is False
 
 
 def test_what_no_step_names_is_purged_when_it_is_old(tenant: Tenant) -> None:

@@ -121,6 +121,9 @@ def test_both_secrets_sign_during_a_rotation_and_then_only_the_new_one(tenant: T
     (lease,) = hooks.take(tenant, worker)
     key = {"delivery_id": str(hooks.lease_delivery(lease)), "lease_token": lease["lease_token"]}
     service = tenant.world.service
+    tenant.world.admin.execute(
+        "update public.tasks set lease_expires_at = now() + interval '3 hours' where id = %s", lease["task"]["id"]
+    )
     assert service.call("read_webhook_delivery", **key)["secrets"] == [rotated["secret"], webhook["secret"]]
     assert service.at("2 hours").call("read_webhook_delivery", **key)["secrets"] == [rotated["secret"]]
     last = tenant.owner.call("rotate_webhook_secret", webhook_id=webhook["id"], overlap_seconds=0)
@@ -144,6 +147,8 @@ def test_only_who_holds_the_task_of_a_delivery_reads_it(tenant: Tenant, worker: 
 
     assert (read(first, first) or {})["url"] == hooks.URL
     assert read(first, second) is None
+    late = {"delivery_id": str(hooks.lease_delivery(first)), "lease_token": first["lease_token"]}
+    assert service.at("1 hour").call("read_webhook_delivery", **late) is None
     assert worker.complete(first, response_metadata={"status": 200}) == "ok"
     assert read(first, first) is None
     tenant.owner.execute("update public.webhooks set enabled = false")

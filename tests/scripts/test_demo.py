@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from tests.stack import VARIABLES, Stack
-from tests.workers.conftest import WorkerProcess, wait_for
+from tests.workers.conftest import WorkerProcess
+from tests.workers.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 STORY = "import os, sys, demo; demo.one_project(demo.sign_up(dict(os.environ)), sys.argv[1])"

@@ -15,7 +15,7 @@ from workers.backend import Backend
 ROOT = Path(workers.__file__).parent
 # The lowest layer first; a module imports only from lower layers or from its own.
 LAYERS = (
-    {"ledger", "questions", "calls", "clean", "backoff", "lenient", "keyring", "redaction", "slots"},
+    {"ledger", "questions", "calls", "clean", "backoff", "lenient", "keyring", "redaction", "slots", "burial"},
     {"errors"},
     {"contract", "settings", "schema_check", "snippet", "marketplace_job"},
     {"parsing", "packing", "cron"},

@@ -1,3 +1,8 @@
+"""What an attempt says goes out once, in order and no more often than agreed, whatever becomes of the requests.
+
+Over 400 lines, because lanes, repeats and last words are seen only together.
+"""
+
 from __future__ import annotations
 
 import json
@@ -10,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.answers import Answers
-from workers.contract import ClaimedTask, ExchangeAnswer, Lease, ReportItem, StopReason
+from workers.contract import ClaimedTask, ExchangeAnswer, Lease, ReportItem, StopReason, TaskRow
 from workers.lanes import WRITES_PER_SECOND
 from workers.logs import build_logger
 from workers.packing import PackedItem
@@ -393,16 +398,17 @@ def test_agents_on_several_threads_lose_nothing() -> None:
 
 
 class Agents:
-    """Remembers which attempts were stopped."""
+    """Remembers which attempts were started and stopped."""
 
     def __init__(self) -> None:
+        self.started: list[Lease] = []
         self.stopped: list[Lease] = []
 
     def start(self, tasks: Sequence[ClaimedTask]) -> None:
-        raise NotImplementedError
+        self.started.extend(claimed.lease for claimed in tasks)
 
     def stop(self, lease: Lease, reason: StopReason) -> None:
-        assert reason == "cancelled"
+        assert reason in {"cancelled", "lost"}
         self.stopped.append(lease)
 
 
@@ -424,3 +430,25 @@ def test_a_cancellation_stops_the_attempt_that_was_known_to_its_request(queue: R
     assert agents.stopped == [LEASE]
     queue.finish(LEASE, ReportItem("completed", LEASE))
     assert queue.empty
+
+
+def test_an_attempt_that_comes_after_its_successor_is_not_begun(queue: ReportQueue) -> None:
+    agents = Agents()
+    answers = Answers(queue, agents, build_logger("json", "ERROR"))
+    first, second = (ClaimedTask(TaskRow("t2", "org", "process", "x", 3), None, n, f"token {n}") for n in (1, 2))
+    answers.apply(ExchangeAnswer(tasks=(second,)), take(queue), draining=False)
+    answers.apply(ExchangeAnswer(tasks=(first,)), take(queue), draining=False)
+    assert (agents.started, agents.stopped) == ([second.lease], [])
+    queue.finish(second.lease, ReportItem("completed", second.lease))
+    assert [(item.kind, item.lease) for item in sent(queue).items] == [("completed", second.lease)]
+
+
+def test_an_attempt_takes_the_place_of_the_one_before(queue: ReportQueue) -> None:
+    agents = Agents()
+    answers = Answers(queue, agents, build_logger("json", "ERROR"))
+    answers.apply(
+        ExchangeAnswer(tasks=(ClaimedTask(TaskRow("t1", "org", "process", "x", 3), None, 2, "other"),)),
+        take(queue),
+        draining=False,
+    )
+    assert (agents.started, agents.stopped) == ([Lease("t1", 2, "other")], [LEASE])

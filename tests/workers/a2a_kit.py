@@ -29,8 +29,8 @@ from a2a.types import (
 
 from tests.api.helpers import Caller, Tenant, ok
 from tests.stack import Stack
-from tests.workers.conftest import Row, wait_for
 from tests.workers.nursery import Forked
+from tests.workers.waiting import Row, wait_for
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import psycopg
 
 from tests.workers.chaos_worker import INPUT_TOKENS, OUTPUT_TOKENS
-from tests.workers.conftest import Row
+from tests.workers.waiting import Row
 
 _TASKS = "select * from public.tasks where organization_slug = any (%(organizations)s)"
 _RUNS = "select * from public.runs where organization_slug = any (%(organizations)s)"

@@ -9,8 +9,8 @@ import secrets
 import signal
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from multiprocessing.context import ForkServerProcess
@@ -23,7 +23,7 @@ from psycopg.rows import dict_row
 from tests.stack import Stack
 from tests.workers import chaos_worker, nursery
 from tests.workers.chaos_worker import Plan, Script
-from tests.workers.conftest import FINAL, Row, wait_for
+from tests.workers.waiting import FINAL, Row, wait_for
 
 
 def dice() -> random.Random:
@@ -244,3 +244,12 @@ class Ground:
             assert time.monotonic() < deadline, f"{open_tasks} tasks are not final after {seconds:g} seconds"
             meanwhile()
             time.sleep(0.1)
+
+
+@contextmanager
+def laid_out(stack: Stack, organizations: int = 1) -> Iterator[Ground]:
+    """Give a ground of so many organizations, and delete it unless the test failed."""
+    ground = Ground(stack, organizations)
+    ground.create()
+    yield ground
+    ground.delete()

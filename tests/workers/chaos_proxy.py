@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.workers.conftest import Row
+from tests.workers.waiting import Row
 
 Fault = Literal[
     "none",

@@ -2,6 +2,8 @@
 
 Processes outlive tests. The crew serves organizations whose names are made up
 before it starts; each test gets the next name for itself, and what is in that organization is deleted afterwards.
+
+Over 400 lines, because fixtures for all tests here stand in one conftest, beside what they give.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import psycopg
@@ -28,25 +30,15 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.stack import Stack
+from tests.workers.chaos_kit import Fleet, Ground, laid_out
+from tests.workers.chaos_proxy import Network, network
 from tests.workers.nursery import Forked
-
-Row = dict[str, Any]
-T = TypeVar("T")
+from tests.workers.waiting import FINAL, Row, wait_for
 
 LEASE_SECONDS = 3
 DRAIN_SECONDS = 2
 DRAFT_SECONDS = 1.2  # How long the offline model writes.
 CONCURRENCY = 4
-FINAL = ("completed", "failed", "cancelled", "timeout", "rejected")
-
-
-def wait_for(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """Return the condition's first true value; fail when there is none for that many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} seconds"
-        time.sleep(0.03)
-    return value
 
 
 class WorkerProcess:
@@ -398,3 +390,25 @@ def own_lab(stack: Stack, tmp_path: Path) -> Iterator[Lab]:
     """Give an organization that nobody serves but the workers that the test starts."""
     with laboratory(stack, f"own-{secrets.token_hex(5)}", tmp_path) as lab:
         yield lab
+
+
+@pytest.fixture
+def ground(stack: Stack) -> Iterator[Ground]:
+    """Give one organization for the chaos tests; tests that need more of them have a `ground` of their own."""
+    with laid_out(stack) as ground:
+        yield ground
+
+
+@pytest.fixture
+def fleet(stack: Stack, ground: Ground, tmp_path: Path) -> Iterator[Fleet]:
+    """Give workers that are cheap to kill; none is left at the end."""
+    fleet = Fleet(stack, tmp_path, ground.organizations)
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def wire(stack: Stack) -> Iterator[Network]:
+    """Give a network without faults but those that the test makes; it keeps what passes."""
+    with network(stack.url) as between:
+        yield between

@@ -43,7 +43,8 @@ from tests.workers.a2a_kit import (
     send,
     text_message,
 )
-from tests.workers.conftest import Row, WorkerProcess, wait_for
+from tests.workers.conftest import WorkerProcess
+from tests.workers.waiting import Row, wait_for
 
 DRAFT_SECONDS = 0.7
 VERSIONS = [("1.0", "JSONRPC"), ("0.3", "JSONRPC"), ("1.0", "HTTP+JSON"), ("0.3", "HTTP+JSON")]

@@ -19,7 +19,7 @@ from google.protobuf.json_format import ParseDict
 from tests.api.helpers import Caller, Tenant, agent_row, caller, found, ok, sign_up
 from tests.stack import Stack
 from tests.workers.a2a_kit import A2AProcess, call, code_of, free_port, result, rpc, text_message
-from tests.workers.conftest import Row
+from tests.workers.waiting import Row
 
 AT_ONCE = {"returnImmediately": True}
 CARD = "/.well-known/agent-card.json"

@@ -18,7 +18,8 @@ from tests.unit.agents.test_agents_ask import script
 from tests.unit.agents.test_agents_context import TOOL_STOP
 from tests.unit.http_server import Reply, Seen, Server, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, stream
-from tests.workers.conftest import Lab, Row, WorkerProcess, laboratory, wait_for
+from tests.workers.conftest import Lab, WorkerProcess, laboratory
+from tests.workers.waiting import Row, wait_for
 from workers.agents.result import AgentResult
 from workers.calls import AgentCall, ReturnedCall
 from workers.contract import AgentRow, ClaimedTask, TaskRow

@@ -17,7 +17,8 @@ from cryptography.fernet import Fernet
 
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve, sse_reply
 from tests.unit.wire import EVENTS
-from tests.workers.conftest import FINAL, Lab, WorkerProcess, wait_for
+from tests.workers.conftest import Lab, WorkerProcess
+from tests.workers.waiting import FINAL, wait_for
 from workers.redaction import REDACTED, Redactor
 
 KEY_HEADERS = {"authorization", "x-api-key", "x-goog-api-key", "api-key"}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import signal
 
-from tests.workers.conftest import CONCURRENCY, DRAIN_SECONDS, Crew, Endpoint, Lab, wait_for
+from tests.workers.conftest import CONCURRENCY, DRAIN_SECONDS, Crew, Endpoint, Lab
+from tests.workers.waiting import wait_for
 
 
 def statuses_in_trail(lab: Lab, task_id: str) -> list[tuple[str, str | None]]:

@@ -22,9 +22,9 @@ from localstack.paths import ROOT
 from localstack.processes import Service
 from tests.stack import Stack, from_environment
 from tests.workers.chaos_invariants import assert_whole, count_runs
-from tests.workers.chaos_kit import Errand, Fleet, Ground
+from tests.workers.chaos_kit import Errand, Fleet, Ground, laid_out
 from tests.workers.chaos_worker import Script
-from tests.workers.conftest import wait_for
+from tests.workers.waiting import wait_for
 
 WORKERS = 3
 TASKS = 60
@@ -117,10 +117,8 @@ def own() -> Iterator[OwnStack]:
 
 @pytest.fixture
 def ground(own: OwnStack) -> Iterator[Ground]:
-    ground = Ground(own.stack, organizations=2)
-    ground.create()
-    yield ground
-    ground.delete()
+    with laid_out(own.stack, organizations=2) as ground:
+        yield ground
 
 
 @pytest.fixture

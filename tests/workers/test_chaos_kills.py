@@ -17,9 +17,9 @@ import pytest
 
 from tests.stack import Stack
 from tests.workers.chaos_invariants import assert_whole, count_runs
-from tests.workers.chaos_kit import Errand, Fleet, ForkedWorker, Ground, dice
+from tests.workers.chaos_kit import Errand, Fleet, ForkedWorker, Ground, dice, laid_out
 from tests.workers.chaos_worker import Script
-from tests.workers.conftest import Row
+from tests.workers.waiting import Row
 
 KILLS = int(os.environ.get("ORCHESTRATOR_CHAOS_KILLS", "200"))
 TASKS_PER_KILL = 12  # How many are over from one kill to the next, on average.
@@ -138,10 +138,8 @@ class Havoc:
 
 @pytest.fixture
 def ground(stack: Stack) -> Iterator[Ground]:
-    ground = Ground(stack, organizations=4)
-    ground.create()
-    yield ground
-    ground.delete()
+    with laid_out(stack, organizations=4) as ground:
+        yield ground
 
 
 def test_hundreds_of_killed_and_sleeping_workers_lose_nothing_and_repeat_nothing(

@@ -5,21 +5,19 @@ from __future__ import annotations
 import signal
 import time
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.stack import Stack
 from tests.workers.chaos_invariants import assert_whole
 from tests.workers.chaos_kit import Errand, Fleet, ForkedWorker, Ground
-from tests.workers.chaos_proxy import Network, network
+from tests.workers.chaos_proxy import Network
 from tests.workers.chaos_worker import Script
-from tests.workers.conftest import Row, wait_for
+from tests.workers.waiting import Row, wait_for
 
 LEASE_SECONDS = 2
 CANCEL_SECONDS = 2.0  # How soon a running task hears of it, says issue 4.
+ROUNDS = 4
 GRACE_SECONDS = 5.0  # How long the database waits for a living worker to say itself that the time is up.
 
 RPC_ITEMS: dict[str, Row] = {
@@ -34,28 +32,6 @@ RPC_ITEMS: dict[str, Row] = {
     "fail_tasks": {"error_code": "internal_error", "error_message": "late", "retryable": True},
     "release_tasks": {},
 }
-
-
-@pytest.fixture
-def ground(stack: Stack) -> Iterator[Ground]:
-    ground = Ground(stack)
-    ground.create()
-    yield ground
-    ground.delete()
-
-
-@pytest.fixture
-def fleet(stack: Stack, ground: Ground, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(stack, tmp_path, ground.organizations)
-    yield fleet
-    fleet.close()
-
-
-@pytest.fixture
-def wire(stack: Stack) -> Iterator[Network]:
-    """Give a network without faults, which keeps what passes."""
-    with network(stack.url) as between:
-        yield between
 
 
 def everything(ground: Ground) -> dict[str, list[Row]]:
@@ -111,9 +87,8 @@ def write_late(stack: Stack, lease: Row) -> dict[str, str]:
 # Sleep ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_sleeps_between_its_result_and_its_report_is_refused_on_every_write(
-    stack: Stack, ground: Ground, fleet: Fleet, wire: Network
-) -> None:
+def sleep_and_speak_late(stack: Stack, ground: Ground, fleet: Fleet, wire: Network) -> set[str]:
+    """Let a worker sleep until all it has is another's, and wake; return the kinds of what it was refused."""
     sleeper = fleet.start(url=wire.url, lease_seconds=LEASE_SECONDS)
     streams = ground.add(Errand(Script(ms=3000, quick_from=2), conversation=1), Errand(Script(ms=2500, quick_from=2)))
     wait_for(lambda: begun(ground, *streams), 10, "two agents write")
@@ -131,13 +106,26 @@ def test_a_worker_that_sleeps_between_its_result_and_its_report_is_refused_on_ev
     def lost() -> set[str]:
         return {outcome["kind"] for outcome in wire.outcomes()[refused_from:] if outcome["outcome"] == "lost"}
 
-    # What is refused first of a stream, its text or a heartbeat, silences the rest of it.
     wait_for(lambda: "completed" in lost() and lost() & {"event", "heartbeat"}, 10, "it reports what it had")
-    assert [outcome for outcome in wire.outcomes()[refused_from:] if outcome["outcome"] != "lost"] == []
     assert set(write_late(stack, lease).values()) == {"lost"}
+    fleet.drain()
+    assert [outcome for outcome in wire.outcomes()[refused_from:] if outcome["outcome"] != "lost"] == []
     assert everything(ground) == before
     assert ground.runs(done)[0] == ("abandoned", sleeper.id)
     assert_whole(ground.sql, ground.organizations)
+    return lost()
+
+
+def test_a_worker_that_sleeps_between_its_result_and_its_report_is_refused_on_every_write(
+    stack: Stack, ground: Ground, fleet: Fleet, wire: Network
+) -> None:
+    # What is refused first of a stream, its text or a heartbeat, silences the rest of it: one sleep may not show both.
+    refused: set[str] = set()
+    for _ in range(ROUNDS):
+        refused |= sleep_and_speak_late(stack, ground, fleet, wire)
+        if refused >= {"completed", "event", "heartbeat"}:
+            break
+    assert refused == {"completed", "event", "heartbeat"}
 
 
 # Deadlines ------------------------------------------------------------------------------------------------------------

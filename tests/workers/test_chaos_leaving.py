@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,33 +19,11 @@ from tests.workers.chaos_invariants import assert_whole
 from tests.workers.chaos_kit import Errand, Fleet, Ground
 from tests.workers.chaos_proxy import Fault, Network, Sent, network
 from tests.workers.chaos_worker import Script
-from tests.workers.conftest import Row, wait_for
+from tests.workers.waiting import Row, wait_for
 
 DRAIN_SECONDS = 1.0
 GOODBYE_SECONDS = 1.5  # How long leaving may take without the database, after that.
 FIRST_RELEASE = "0fcb49aac622"  # Its worker knows nothing of pauses, schedules and limits.
-
-
-@pytest.fixture
-def ground(stack: Stack) -> Iterator[Ground]:
-    ground = Ground(stack)
-    ground.create()
-    yield ground
-    ground.delete()
-
-
-@pytest.fixture
-def fleet(stack: Stack, ground: Ground, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(stack, tmp_path, ground.organizations)
-    yield fleet
-    fleet.close()
-
-
-@pytest.fixture
-def wire(stack: Stack) -> Iterator[Network]:
-    """Give a network without faults but those that the test makes."""
-    with network(stack.url) as between:
-        yield between
 
 
 def running(ground: Ground) -> int:

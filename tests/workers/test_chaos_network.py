@@ -14,10 +14,10 @@ import pytest
 
 from tests.stack import Stack
 from tests.workers.chaos_invariants import assert_whole, count_runs
-from tests.workers.chaos_kit import Errand, Fleet, Ground, dice
+from tests.workers.chaos_kit import Errand, Fleet, Ground, dice, laid_out
 from tests.workers.chaos_proxy import Fault, Sent, network
 from tests.workers.chaos_worker import Script
-from tests.workers.conftest import Row, wait_for
+from tests.workers.waiting import Row, wait_for
 
 TASKS = 300
 FAULTY = 0.35  # How much of all traffic suffers.
@@ -27,10 +27,8 @@ DELAY = 1.2  # Longer than a worker waits for its answer.
 
 @pytest.fixture
 def ground(stack: Stack) -> Iterator[Ground]:
-    ground = Ground(stack, organizations=2)
-    ground.create()
-    yield ground
-    ground.delete()
+    with laid_out(stack, organizations=2) as ground:
+        yield ground
 
 
 class Weather:

@@ -11,14 +11,11 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.stack import Stack
 from tests.workers.chaos_kit import Fleet, Ground, dice
-from tests.workers.conftest import Row
+from tests.workers.waiting import Row
 
 STEPS = int(os.environ.get("ORCHESTRATOR_CHAOS_STEPS", "500"))
 WIDTH = 50  # How many steps depend on none of each other, at most.
@@ -56,14 +53,6 @@ def undisturbed(steps: list[Row]) -> dict[str, str]:
     for name in sorted(by_id, key=lambda n: int(n[1:])):
         answers[name] = digest(" ".join([name, *(answers[d] for d in by_id[name]["dependencies"])]))
     return answers
-
-
-@pytest.fixture
-def ground(stack: Stack) -> Iterator[Ground]:
-    ground = Ground(stack)
-    ground.create()
-    yield ground
-    ground.delete()
 
 
 def begin(ground: Ground, steps: list[Row]) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.stack import Stack
-from tests.workers.conftest import CONCURRENCY, DRAFT_SECONDS, Crew, Endpoint, Lab, WorkerProcess, laboratory, wait_for
+from tests.workers.conftest import CONCURRENCY, DRAFT_SECONDS, Crew, Endpoint, Lab, WorkerProcess, laboratory
+from tests.workers.waiting import wait_for
 
 INPUT_SCHEMA = {
     "type": "object",

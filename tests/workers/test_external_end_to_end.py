@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.a2a_server import Remote, remote_agent
-from tests.workers.conftest import Crew, Lab, wait_for
+from tests.workers.conftest import Crew, Lab
+from tests.workers.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import pytest
 
 from tests.frameworks.running import framework_servers
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve
-from tests.workers.conftest import Crew, Lab, wait_for
+from tests.workers.conftest import Crew, Lab
 from tests.workers.test_long_jobs import Remote as Reporter
+from tests.workers.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from tests.git_server import FILE, FOLDER, GIT, SUBMODULE, SYMLINK, GitServer, O
 from tests.stack import Stack
 from tests.unit.http_server import Reply, Seen, Server, serve
 from tests.unit.wire import stream
-from tests.workers.conftest import Lab, Row, laboratory, wait_for
+from tests.workers.conftest import Lab, laboratory
+from tests.workers.waiting import Row, wait_for
 
 KEY = Fernet.generate_key()
 TOKEN = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"

@@ -20,7 +20,8 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from tests.workers.conftest import LEASE_SECONDS, Crew, Lab, Row, wait_for
+from tests.workers.conftest import LEASE_SECONDS, Crew, Lab
+from tests.workers.waiting import Row, wait_for
 
 PAGE = (Path(__file__).parents[2] / "docs/api-agents.md").read_text()
 PRIVATE = {"ORCHESTRATOR_ALLOW_PRIVATE_HOSTS": "1"}

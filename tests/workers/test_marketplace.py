@@ -11,7 +11,8 @@ import pytest
 
 from tests.stack import Stack
 from tests.unit.http_server import Reply, Seen, Server, json_reply, serve
-from tests.workers.conftest import Lab, Row, laboratory, wait_for
+from tests.workers.conftest import Lab, laboratory
+from tests.workers.waiting import Row, wait_for
 from workers.keyring import Keyring, new_key
 
 KEY = new_key()

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.workers.conftest import Endpoint, Lab, wait_for
+from tests.workers.conftest import Endpoint, Lab
+from tests.workers.waiting import wait_for
 
 
 def free_port() -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.stack import Stack
-from tests.workers.conftest import Endpoint, Lab, WorkerProcess, laboratory, wait_for
+from tests.workers.conftest import Endpoint, Lab, WorkerProcess, laboratory
+from tests.workers.waiting import wait_for
 from workers import token_command
 from workers.errors import BackendRefused, BackendRejected, SettingsError
 from workers.scoped import WorkerToken, connect

@@ -16,7 +16,8 @@ from tests.api.helpers import Caller, Tenant, found, ok, sign_up
 from tests.stack import Stack
 from tests.unit.http_server import Reply, Seen, Server, serve
 from tests.unit.wire import MODELS, stream
-from tests.workers.conftest import Lab, Row, WorkerProcess, wait_for
+from tests.workers.conftest import Lab, WorkerProcess
+from tests.workers.waiting import Row, wait_for
 
 QUESTION = '{"question": "Who is it for?", "choices": ["children", "sailors"]}'
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.workers.conftest import Crew, Lab, Row, wait_for
+from tests.workers.conftest import Crew, Lab
+from tests.workers.waiting import Row, wait_for
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.workers.conftest import Crew, Endpoint, Lab, Row, wait_for
+from tests.workers.conftest import Crew, Endpoint, Lab
+from tests.workers.waiting import Row, wait_for
 
 Step = dict[str, Any]
 

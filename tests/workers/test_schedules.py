@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.workers.conftest import Crew, Lab, Row, wait_for
+from tests.workers.conftest import Crew, Lab
+from tests.workers.waiting import Row, wait_for
 
 HOUR = timedelta(hours=1)
 

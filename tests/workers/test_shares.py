@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.stack import Stack
-from tests.workers.conftest import Endpoint, Lab, WorkerProcess, laboratory, wait_for
+from tests.workers.conftest import Endpoint, Lab, WorkerProcess, laboratory
+from tests.workers.waiting import wait_for
 
 CONCURRENCY = 4
 HANGING = 3  # Three quarters of it.

@@ -17,8 +17,9 @@ from tests.unit.agents.test_agents_ask import script
 from tests.unit.agents.test_agents_context import TOOL_STOP
 from tests.unit.http_server import Reply, Seen, serve
 from tests.unit.wire import MODELS, stream
-from tests.workers.conftest import Endpoint, Lab, Row, laboratory, wait_for
+from tests.workers.conftest import Endpoint, Lab, laboratory
 from tests.workers.test_agents_call import children, playing, run, start
+from tests.workers.waiting import Row, wait_for
 
 CLIENT = f"00-{'a' * 32}-{'b' * 16}-01"
 

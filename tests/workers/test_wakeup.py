@@ -24,7 +24,8 @@ from localstack.instance import Instance
 from localstack.paths import ROOT
 from tests.stack import Stack, from_environment
 from tests.unit.helpers import quiet_log
-from tests.workers.conftest import Lab, Row, laboratory, wait_for
+from tests.workers.conftest import Lab, laboratory
+from tests.workers.waiting import Row, wait_for
 from workers.wakeup import wake_up
 
 BACKENDS = "select pid from pg_stat_activity where application_name = 'orchestrator-worker wake-up'"

@@ -15,8 +15,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.stack import Stack
 from tests.unit.agents.api_kit import CountingDoor
+from tests.unit.agents.external_kit import traced
 from tests.unit.http_server import Reply, Seen, Server, serve
-from tests.workers.conftest import Lab, Row, laboratory, wait_for
+from tests.workers.conftest import Lab, laboratory
+from tests.workers.waiting import Row, wait_for
 from workers.backend import Backend
 from workers.contract import ClaimedTask, Completion, TaskRow
 from workers.door import Door
@@ -237,6 +239,15 @@ async def test_the_connections_are_of_the_organizations_share() -> None:
         door = CountingDoor(allow_private=True)
         await deliver(sending(server.url), way_out=door)
     assert door.shares == ["acme"]
+
+
+async def test_the_trace_tells_nothing_of_what_was_sent() -> None:
+    """A delivery runs for whoever made the webhook, who reads its trace and is perhaps no admin any more."""
+    with serve(lambda _seen: OK) as server, traced() as steps:
+        await deliver(sending(server.url) | {"body": '{"prompt": "of a colleague"}'})
+    (one,) = steps
+    assert (one.type, one.status, one.metadata) == ("http_request", "completed", {"status": 204})
+    assert (one.input, one.output) == ({"bytes": 28}, None)
 
 
 async def failure(url: str, **changes: Any) -> TaskFailure:

@@ -29,7 +29,8 @@ from typing import Any, Self
 import httpx
 
 from workers.agents.endpoint import Endpoint, misconfigured, read_endpoint
-from workers.agents.endpoint_answer import Answer, build_result, check_status, read_answer, reported_answer
+from workers.agents.endpoint_answer import Answer, build_result, read_answer, reported_answer
+from workers.agents.endpoint_status import failure_of_status
 from workers.agents.result import AgentResult, Reporter
 from workers.agents.status_webhooks import StatusWebhook, StatusWebhooks
 from workers.agents.transforms import TransformError, TransformLimits, Transforms
@@ -170,7 +171,8 @@ class ApiAgents:
                 door as client,
                 client.stream(endpoint.method, endpoint.url, headers=dict(endpoint.headers), **arguments) as response,
             ):
-                check_status(response)
+                if not response.is_success:
+                    raise failure_of_status(response, "The endpoint", repeatable=True)
                 return response, await response.aread()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failed(endpoint, claimed.task.organization_slug, error) from None
@@ -186,15 +188,14 @@ class ApiAgents:
             refused.message = self._secrets.redact(refused.message, organization)
             return refused
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return _unreachable(error)
+            return _unreachable(error, reason)
         if isinstance(error, httpx.TimeoutException):
             return _timed_out(endpoint)
         if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError | httpx.ReadError):
             problem = "The endpoint's answer broke off or is not valid HTTP."
             return TaskFailure("endpoint_response_invalid", problem, retryable=True, data=reason)
-        return TaskFailure(
-            "endpoint_unreachable", "The request to the endpoint could not be sent.", retryable=True, data=reason
-        )
+        problem = "The request to the endpoint could not be sent."
+        return TaskFailure("endpoint_unreachable", problem, retryable=True, data=reason)
 
     async def _check_filter(self, endpoint: Endpoint, organization: str) -> None:
         """Refuse a filter that cannot work before anything is called."""
@@ -283,14 +284,13 @@ def _sent(endpoint: Endpoint, made: Any) -> dict[str, Any]:
     return {"json": made}
 
 
-def _unreachable(error: httpx.HTTPError) -> TaskFailure:
+def _unreachable(error: httpx.HTTPError, reason: dict[str, str]) -> TaskFailure:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
     if cause is not None:
         problem = "The endpoint's TLS certificate or handshake is not valid."
         return TaskFailure("endpoint_unreachable", problem, data={"reason": "tls"})
-    reason = {"reason": type(error).__name__}
     return TaskFailure("endpoint_unreachable", "The endpoint cannot be reached.", retryable=True, data=reason)
 
 

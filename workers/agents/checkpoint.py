@@ -17,11 +17,12 @@ from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
 from pydantic_ai.usage import RunUsage
 
 from workers.agents.ask import NO_ANSWER, Asked
+from workers.agents.asked import record_answer
 from workers.agents.call_agents import Called, result_of, tell
 from workers.agents.limits import Meter, usage_of
 from workers.agents.llm_config import AskPerson
 from workers.agents.result import Reporter
-from workers.agents.steps import record_answer, record_returned
+from workers.agents.steps import record_returned
 from workers.contract import ClaimedTask
 from workers.errors import AgentsNeeded, InputNeeded, PauseNeeded, TaskFailure
 from workers.ledger import UsageRow

@@ -18,7 +18,6 @@ from workers.agents.documents import (
     title_of,
 )
 from workers.agents.result import AgentResult
-from workers.agents.retry_after import read_retry_after
 from workers.contract import AgentRow, Format
 from workers.errors import TaskFailure
 
@@ -38,30 +37,6 @@ class Answer:
     def replaced(self, value: Any) -> Answer:
         """Return the answer with what response_transform made of it."""
         return Answer(value, isinstance(value, str), self.metadata)
-
-
-def check_status(response: httpx.Response) -> None:
-    """Let only success pass.
-
-    Raises:
-        TaskFailure: endpoint_error with the status.
-    """
-    status = response.status_code
-    if response.is_success:
-        return
-    if response.is_redirect:
-        raise TaskFailure(
-            "endpoint_error",
-            f"The endpoint redirects (status {status}), which is not followed: set endpoint.url to where it leads.",
-            data={"status": status},
-        )
-    raise TaskFailure(
-        "endpoint_error",
-        f"The endpoint answered with status {status}.",
-        retryable=status == 429 or status >= 500,
-        retry_after=read_retry_after(response.headers.get("retry-after")),
-        data={"status": status},
-    )
 
 
 def read_answer(response: httpx.Response, body: bytes) -> Answer:

@@ -14,7 +14,6 @@ from pydantic_core import to_jsonable_python
 
 from workers.calls import ReturnedCall
 from workers.ledger import UsageRow
-from workers.questions import Answer
 from workers.trace import Step, step
 
 _PARTS = ("parts", "instructions", "finish_reason", "model_name")
@@ -85,13 +84,6 @@ def record_returned(call: ReturnedCall) -> None:
             record.output = call.response
         else:
             record.fail(f"{call.error_code or call.status}: {call.error_message or 'no more is known.'}")
-
-
-def record_answer(call_id: str, question: str, answer: Answer) -> None:
-    """Record what became of a question that an earlier run of the task asked."""
-    with step("input_request", "ask_person", {"question": question}) as record:
-        record.metadata = {"call_id": call_id, "phase": "answered", "status": answer.status}
-        record.output = answer.response
 
 
 def _note_asked(record: Step, call_id: str, waits: Mapping[str, Any]) -> None:

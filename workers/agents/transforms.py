@@ -8,7 +8,6 @@ standard input does, so none outlives the worker, however that ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import struct
 import sys
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+
+from workers.burial import bury
 
 TransformErrorKind = Literal["syntax", "failed", "empty", "too_large", "too_much"]
 _CHILD = Path(__file__).with_name("transform_child.py")
@@ -133,7 +134,7 @@ class Transforms:
         )
 
     def _end(self, child: Process) -> None:
-        burial = asyncio.create_task(_bury(child))
+        burial = asyncio.create_task(bury(child))
         self._ending.add(burial)
         burial.add_done_callback(self._ending.discard)
 
@@ -149,15 +150,3 @@ async def _converse(child: Process, message: bytes) -> bytes:
     await child.stdin.drain()
     (length,) = struct.unpack(">I", await child.stdout.readexactly(4))
     return await child.stdout.readexactly(length)
-
-
-async def _bury(child: Process) -> None:
-    """End a child and wait until it and its pipes are gone."""
-    if child.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-    if child.stdin is not None:
-        child.stdin.close()
-        with contextlib.suppress(ConnectionError):
-            await child.stdin.wait_closed()
-    await child.wait()

@@ -38,6 +38,7 @@ class _Credential(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
+    git_url: str
     username: str | None = None
     encrypted_token: str
     expires_at: dt.datetime | None = None
@@ -81,7 +82,10 @@ class RepositorySyncs:
         with tempfile.NamedTemporaryFile(prefix="orchestrator-pack-") as pack:
             async with self._remote(job, place) as remote:
                 job.progress(5, "Asking for the branch")
-                head = await remote.fetch(known, pack.file)
+                with job.step("http_request", "git fetch", {"branch": repository.branch, "known": known}) as record:
+                    head = await remote.fetch(known, pack.file)
+                    record.output = {"head": head}
+                    record.metadata = {"bytes": pack.file.tell()}
             if head == known:
                 return Completion(
                     response=f"Nothing has changed since {head[:12]}.", response_metadata={"commit": head}
@@ -122,6 +126,9 @@ class RepositorySyncs:
             credential = _Credential.model_validate(answer)
         except ValidationError as error:
             raise TaskFailure("internal_error", "The credential could not be read.", retryable=True) from error
+        if credential.git_url != repository.git_url:
+            # It is sent nowhere but where it was set for.
+            raise TaskFailure("internal_error", "The repository's address has just been changed.", retryable=True)
         if credential.expires_at is not None and credential.expires_at <= dt.datetime.now(dt.UTC):
             raise TaskFailure(
                 "repository_auth_failed",

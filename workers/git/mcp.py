@@ -10,6 +10,11 @@ _CREDENTIAL = re.compile(
     r"(^|[-_])(authorization|auth|cookie|token|secret|password|key|apikey|credentials?|signature)($|[-_])",
     re.IGNORECASE,
 )
+# As private.literal_credential has it for endpoints.
+_IN_URL = re.compile(
+    r"^[a-z]+://([^/?#]*)@|[?&](?:[^=&#]*[-_])?(?:token|secret|password|key|apikey|sig|signature)=([^&#]+)",
+    re.IGNORECASE,
+)
 _FIELDS = ("url", "tools", "headers", "timeout")
 
 
@@ -61,7 +66,10 @@ def _server(name: str, value: Any) -> dict[str, Any]:
     if not short:
         raise _invalid(f"has the name {name[:100]!r}")
     plain = re.sub(r"[^A-Z0-9]+", "_", short.upper())
-    server: dict[str, Any] = {"name": short, "url": settings.get("url", name if is_url else f"${{MCP_{plain}_URL}}")}
+    server: dict[str, Any] = {
+        "name": short,
+        "url": _url(name, settings.get("url", name if is_url else f"${{MCP_{plain}_URL}}")),
+    }
     if (tools := _tools(name, settings.get("tools"))) is not None:
         server["tools"] = tools
     if settings.get("headers"):
@@ -85,12 +93,27 @@ def _headers(name: str, given: Any) -> dict[str, str]:
         raise _invalid(f"gives {name[:100]!r} headers that are no texts")
     for header, value in given.items():
         if _CREDENTIAL.search(header) and "${" not in value:
-            raise FileProblem(
-                "credential_is_literal",
-                f"Its mcpServers holds a credential in the header {header[:100]!r}, for all to read who see the agent: "
-                "keep it among the organization's secrets and write ${NAME}.",
-            )
+            raise _literal(f"the header {header[:100]!r}")
     return given
+
+
+def _url(name: str, given: Any) -> Any:
+    if isinstance(given, str) and any("${" not in (one or other) for one, other in _IN_URL.findall(given)):
+        raise _literal(f"the url of {_shown(name)!r}")
+    return given
+
+
+def _shown(name: str) -> str:
+    """Return a server's name for a message; one that is an address may hold the credential itself."""
+    return name.partition("://")[0][:100]
+
+
+def _literal(where: str) -> FileProblem:
+    return FileProblem(
+        "credential_is_literal",
+        f"Its mcpServers holds a credential in {where}, for all to read who see the agent: keep it among the "
+        "organization's secrets and write ${NAME}.",
+    )
 
 
 def _invalid(problem: str) -> FileProblem:

@@ -27,14 +27,12 @@ from dulwich.object_format import DEFAULT_OBJECT_FORMAT
 from dulwich.objects import Commit, Tree
 from dulwich.pack import MemoryPackIndex, Pack, PackData
 
-MAX_FILE_BYTES = 262_144
-MAX_FRONT_BYTES = 32_768
-MAX_FRONT_NODES = 5_000  # with every alias written out
-MAX_ENTRIES = 500_000  # of all folders looked into
-MAX_FILES = 100_000
+MAX_FILE_BYTES, MAX_FRONT_BYTES = 262_144, 32_768
+MAX_FRONT_NODES = 5_000  # with every alias written out; a text counts once more for each 100 characters
+MAX_PATH_CHARS = 20_000_000  # of all markdown files: one small folder may stand in a thousand places
+MAX_ENTRIES, MAX_FILES = 500_000, 100_000  # of all folders looked into
 MAX_DEPTH, MAX_FRONT_DEPTH = 50, 20
-MAX_PROBLEMS = 1_000
-BATCH_FILES, BATCH_CHARS = 200, 1_000_000
+MAX_PROBLEMS, BATCH_FILES, BATCH_BYTES = 1_000, 200, 1_000_000
 LFS = b"version https://git-lfs.github.com/spec/"
 KIND, DIRECTORY, SYMLINK, SUBMODULE = 0o170000, 0o040000, 0o120000, 0o160000
 
@@ -44,8 +42,7 @@ class Refused(Exception):  # noqa: N818 - it is an answer
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code
-        self.message = message
+        self.code, self.message = code, message
 
 
 class Objects:
@@ -75,8 +72,7 @@ class Objects:
         raw = self.get(2, sha)
         if raw is None:
             raise Refused("unreadable", "The server left a folder out.")
-        tree = Tree()
-        tree.set_raw_string(raw)
+        tree = Tree.from_string(raw)
         entries: list[tuple[bytes, int, bytes]] = [(name, mode, entry) for name, mode, entry in tree.items()]
         if len(self._trees) < 1000:
             self._trees[sha] = entries
@@ -88,7 +84,7 @@ class Walk:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._entries = 0
+        self._entries = self._chars = 0
         self.files: dict[str, bytes] = {}
         self.problems: list[dict[str, str]] = []
 
@@ -97,9 +93,7 @@ class Walk:
         raw = self._objects.get(1, commit.encode())
         if raw is None:
             raise Refused("unreadable", "The server did not send the commit.")
-        head = Commit()
-        head.set_raw_string(raw)
-        folder = bytes(head.tree)
+        folder = bytes(Commit.from_string(raw).tree)
         parts = [part for part in directory.split("/") if part not in {"", "."}]
         for part in parts:
             entries = {name: (mode, sha) for name, mode, sha in self._objects.tree(folder)}
@@ -119,7 +113,7 @@ class Walk:
     def _look_at(self, name: bytes, mode: int, sha: bytes, prefix: str) -> bool:
         """Take note of an entry; say whether it is a folder to go into."""
         self._entries += 1
-        if self._entries > MAX_ENTRIES or len(self.files) > MAX_FILES:
+        if self._entries > MAX_ENTRIES or len(self.files) > MAX_FILES or self._chars > MAX_PATH_CHARS:
             raise Refused("too_large", f"There are more than {MAX_FILES} agents or {MAX_ENTRIES} files.")
         kind = mode & KIND
         try:
@@ -137,6 +131,7 @@ class Walk:
             return True
         elif name.lower().endswith(b".md"):
             self.files[path] = sha
+            self._chars += len(path)
         return False
 
     def _note(self, path: str, code: str, message: str) -> None:
@@ -193,11 +188,11 @@ def read_front(text: str) -> Any:
 
 
 def measure(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
-    """Return how many nodes there are with every alias written out; refuse too many, and keys given twice."""
+    """Return how many values there are with every alias written out; refuse too many, and keys given twice."""
     if depth > MAX_FRONT_DEPTH:
         raise Refused("front_matter_too_large", f"Its front matter is nested more than {MAX_FRONT_DEPTH} deep.")
     if (size := sizes.get(id(node))) is None:
-        size = 1
+        size = 1 + len(node.value) // 100 if isinstance(node, yaml.ScalarNode) else 1
         if isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             if twice := [key for key, times in Counter(keys).items() if times > 1]:
@@ -247,9 +242,14 @@ def changed_files(objects: Objects, files: Mapping[str, bytes], known: Mapping[s
         yield about
 
 
-def say(message: Mapping[str, Any]) -> None:
-    """Send a message."""
-    body = json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
+def encoded(message: Mapping[str, Any]) -> bytes:
+    """Return a message, or a part of one, as JSON."""
+    return json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
+
+
+def say(message: Mapping[str, Any] | bytes) -> None:
+    """Send a message, encoded or not."""
+    body = message if isinstance(message, bytes) else encoded(message)
     sys.stdout.buffer.write(struct.pack(">I", len(body)) + body)
     sys.stdout.buffer.flush()
 
@@ -261,15 +261,14 @@ def answer(job: Mapping[str, Any], memory: int, cpu_seconds: int) -> None:
     walk = Walk(objects)
     walk.run(job["commit"], job["directory"])
     say({"paths": sorted(walk.files), "problems": walk.problems})
-    batch: list[dict[str, Any]] = []
-    chars = 0
+    batch, size = list[bytes](), 0
     for about in changed_files(objects, walk.files, job["known"]):
-        batch.append(about)
-        chars += len(about.get("body", "")) + 500
-        if len(batch) >= BATCH_FILES or chars >= BATCH_CHARS:
-            say({"files": batch})
-            batch, chars = [], 0
-    say({"files": batch})
+        batch.append(encoded(about))
+        size += len(batch[-1])
+        if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
+            say(b'{"files":[%s]}' % b",".join(batch))
+            batch, size = [], 0
+    say(b'{"files":[%s]}' % b",".join(batch))
 
 
 def confine(memory: int, cpu_seconds: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import struct
 import sys
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workers.burial import bury
 from workers.errors import TaskFailure
 
 _CHILD = Path(__file__).with_name("pack_child.py")
@@ -52,7 +52,7 @@ async def read_pack(
         yield messages
     finally:
         await messages.aclose()
-        await _bury(child)
+        await bury(child)
 
 
 async def _messages(child: Process, job: bytes, limits: ReadingLimits) -> AsyncGenerator[dict[str, Any], None]:
@@ -96,15 +96,3 @@ def _too_much(limits: ReadingLimits) -> TaskFailure:
         f"Unpacking the branch takes more than {limits.cpu_seconds} seconds or {limits.memory_bytes // 2**20} MiB of "
         "memory. Keep agents in a repository of their own. The agents stay as they were.",
     )
-
-
-async def _bury(child: Process) -> None:
-    """End the child and wait until it and its pipes are gone."""
-    if child.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-    if child.stdin is not None:
-        child.stdin.close()
-        with contextlib.suppress(ConnectionError):
-            await child.stdin.wait_closed()
-    await child.wait()

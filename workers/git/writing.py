@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -107,6 +108,7 @@ class Writing:
         self._read: set[str] = set()
         self._later: list[Mapping[str, Any]] = []
         self._problems: list[Problem] = []
+        self._found: Counter[str] = Counter()  # of problems, by level
         self._written = 0
         self._removed = 0
 
@@ -119,7 +121,7 @@ class Writing:
         """Write what a message says."""
         if "paths" in message:
             self._paths = set(message["paths"])
-            self._problems += message["problems"]
+            self._keep(message["problems"])
             # Before anything is written, so that a file that was moved finds its agent free.
             await self._remove(sorted(self._known.files.keys() - self._paths))
             return
@@ -150,10 +152,11 @@ class Writing:
             [*self._problems, *kept], key=lambda found: (found.get("level") != "error", found.get("path", ""))
         )
         await self._database.finish(self._commit, problems[:_MAX_PROBLEMS])
-        counts = {"written": self._written, "removed": self._removed, "problems": len(problems)}
+        found = self._found.total() + len(kept)
+        counts = {"written": self._written, "removed": self._removed, "problems": found}
         return Completion(
             response=f"Synced {self._commit[:12]}: {self._written} agents added or changed, {self._removed} taken away"
-            + (f", {len(problems)} things to look at (last_sync_errors)." if problems else "."),
+            + (f", {found} things to look at (last_sync_errors)." if found else "."),
             response_metadata={"commit": self._commit, **counts},
         )
 
@@ -165,7 +168,7 @@ class Writing:
         except FileProblem as problem:
             self._note(about["path"], problem.code, problem.message)
             return None
-        self._problems += file.warnings
+        self._keep(file.warnings)
         return file.row
 
     async def _write(self, rows: Sequence[Mapping[str, Any]], *, is_last: bool = False) -> None:
@@ -187,7 +190,14 @@ class Writing:
         self._removed += len(paths)
 
     def _note(self, path: str, code: str, message: str) -> None:
-        self._problems.append({"path": path, "level": "error", "code": code, "message": message[:500]})
+        self._keep([{"path": path, "level": "error", "code": code, "message": message[:500]}])
+
+    def _keep(self, problems: Iterable[Problem]) -> None:
+        """Take note of problems; of a hundred thousand bad files no more are kept than are told."""
+        for problem in problems:
+            self._found[problem["level"]] += 1
+            if self._found[problem["level"]] <= _MAX_PROBLEMS:
+                self._problems.append(problem)
 
 
 def _unusable(error: Exception) -> TaskFailure:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from workers.contract import AgentRow, ClaimedTask, EventType, TaskRow, Turn
 from workers.door import Door
 from workers.errors import InputNeeded, TaskFailure
 from workers.questions import Answer
-from workers.redaction import Redactor
+from workers.redaction import Redactor, Veil
+from workers.reports import ReportQueue
 from workers.secrets import Secrets
+from workers.trace import Step, Trace, Tracing, follow
 
 SECRET = "hunter2-key"
 RIVALS_SECRET = "because"  # Of another organization: hidden here, it would garble texts or be found out by trial.
@@ -117,6 +120,28 @@ class Bench:
         with pytest.raises(InputNeeded) as caught:
             await self.run(**options)
         return caught.value
+
+
+class _Witness:
+    """Takes note of every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def step_ended(self, _claimed: ClaimedTask, step: Step, _veil: Veil) -> None:
+        self.steps.append(step)
+
+    def run_ended(self, _claimed: ClaimedTask, _began_at: float, _error_code: str | None) -> None:
+        """Nothing is noted of runs."""
+
+
+@contextmanager
+def traced() -> Iterator[list[Step]]:
+    """Give the steps that are recorded within."""
+    witness = _Witness()
+    claimed = ClaimedTask(TaskRow("t1", "demo-org", "process", "", 3), None, 1, "token")
+    follow(Trace(claimed, ReportQueue(lambda: None), Veil(), Tracing(store=False, watcher=witness)))
+    yield witness.steps
 
 
 def answered(response: Any, number: int = 1) -> Answer:

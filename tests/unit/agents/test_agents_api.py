@@ -111,12 +111,21 @@ async def test_a_title_in_the_answer_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "retryable"),
-    [(400, False), (401, False), (404, False), (422, False), (429, True), (500, True), (503, True)],
+    ("status", "code", "retryable"),
+    [
+        (400, "endpoint_error", False),
+        (401, "endpoint_auth_failed", False),
+        (403, "endpoint_auth_failed", False),
+        (404, "endpoint_error", False),
+        (422, "endpoint_error", False),
+        (429, "endpoint_error", True),
+        (500, "endpoint_error", True),
+        (503, "endpoint_error", True),
+    ],
 )
-async def test_a_status_that_is_not_success_fails(status: int, retryable: bool) -> None:
+async def test_a_status_that_is_not_success_fails(status: int, code: str, retryable: bool) -> None:
     failed, server = await failure(lambda seen: Reply(status, {}, [seen.headers["authorization"].encode()]))
-    assert (failed.code, failed.retryable, failed.data) == ("endpoint_error", retryable, {"status": status})
+    assert (failed.code, failed.retryable, failed.data) == (code, retryable, {"status": status})
     assert len(server.seen) == 1
 
 

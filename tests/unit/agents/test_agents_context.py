@@ -260,9 +260,17 @@ async def test_an_empty_answer_is_invalid(provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", ALL)
-async def test_an_endless_answer_is_stopped_at_its_limit(provider: str) -> None:
-    failed, _ = await failure(provider, stream(provider, ["x" * 1_000_000] * 12))
+async def test_an_endless_answer_is_stopped_at_its_limit(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A tenth of the real one, which costs the SDKs seconds.
+    monkeypatch.setattr("workers.agents.live.MAX_RESPONSE_CHARS", 1_000_000)
+    failed, _ = await failure(provider, stream(provider, ["x" * 100_000] * 12))
     assert (failed.code, failed.retryable) == ("response_too_large", False)
+
+
+async def test_an_answer_that_is_too_large_is_stopped_by_its_characters() -> None:
+    failed, _ = await failure("openai", stream("openai", ["x" * 1_000_000] * 12))
+    assert (failed.code, failed.retryable) == ("response_too_large", False)
+    assert "10000000 characters" in failed.message
 
 
 async def test_a_model_without_a_price_keeps_its_tokens() -> None:

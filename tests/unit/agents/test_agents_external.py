@@ -12,7 +12,7 @@ from a2a.server.tasks import InMemoryTaskStore
 from google.protobuf.json_format import MessageToDict
 
 from tests.a2a_server import Binding, Remote, remote_agent
-from tests.unit.agents.external_kit import SECRET, answered, bench
+from tests.unit.agents.external_kit import SECRET, answered, bench, traced
 from tests.unit.helpers import until
 from workers.agents.external import talk
 from workers.contract import Turn
@@ -98,6 +98,23 @@ async def test_a_question_pauses_and_the_answer_goes_to_the_same_remote_task(rem
     assert {message.task_id for message in remote.script.seen[1:]} == {needed.checkpoint["task_id"]}
 
 
+async def test_messages_questions_and_answers_are_steps_of_the_trace(newest: Remote) -> None:
+    one = bench(newest, "ask me")
+    with traced() as steps:
+        needed = await one.asks()
+        await one.run(checkpoint=needed.checkpoint, answer=answered("blue"))
+    assert [(s.type, s.name, s.status) for s in steps] == [
+        ("http_request", "SendMessage", "completed"),
+        ("input_request", "ask_person", "completed"),
+        ("input_request", "ask_person", "completed"),
+        ("http_request", "SendMessage", "completed"),
+    ]
+    asked, question, answer, said = steps
+    assert asked.output == {"state": "input-required", "text": "Which colour?"}
+    assert (question.input, answer.output) == ({"question": "Which colour?"}, "blue")
+    assert said.output == {"state": "completed", "text": "You said blue"}
+
+
 async def test_an_authorization_pauses_too(remote: Remote) -> None:
     one = bench(remote, "auth please")
     needed = await one.asks()
@@ -137,10 +154,12 @@ async def test_an_attempt_goes_on_with_the_remote_task_of_the_one_that_was_lost(
     lost.cancel("lost")
     with pytest.raises(asyncio.CancelledError):
         await lost
-    following = asyncio.create_task(one.run(attempt=2))
-    await until(lambda: ("log", "Goes on with the remote task") in one.heard.events)
-    remote.script.go_on.set()
-    assert (await following).text.endswith("word9 ")
+    with traced() as steps:
+        following = asyncio.create_task(one.run(attempt=2))
+        await until(lambda: ("log", "Goes on with the remote task") in one.heard.events)
+        remote.script.go_on.set()
+        assert (await following).text.endswith("word9 ")
+    assert [(s.type, s.name, s.output["state"]) for s in steps] == [("http_request", "GetTask", "completed")]
     assert (len(remote.script.seen), remote.script.cancelled) == (1, [])
 
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 
+from tests.unit.agents.external_kit import traced
 from tests.unit.agents.frameworks_kit import SECRET, answered, bench, in_turn, posts
 from tests.unit.helpers import until
 from tests.unit.http_server import Reply, Seen, json_reply, serve
@@ -81,6 +83,31 @@ async def test_a_crew_that_waits_for_feedback_asks_and_is_resumed_once() -> None
         "human_feedback": "Cite sources.",
         "is_approve": False,
     }
+
+
+async def test_runs_questions_and_answers_are_steps_of_the_trace() -> None:
+    with serve(crew(HUMAN, HUMAN, COMPLETED, {"status": "error", "error": f"Bad key {SECRET}"})) as server:
+        target = bench("crewai", server.url, prompt="Plan a trip.")
+        with traced() as steps:
+            asked = await target.asks()
+            await target.run(2, checkpoint=asked.checkpoint, answer=answered({"approved": True}))
+            target.database.link = None
+            await target.fails(3)
+    host = f"crewai {httpx.URL(server.url).host}"
+    assert [(s.type, s.name, s.status) for s in steps] == [
+        ("http_request", host, "completed"),
+        ("input_request", "ask_person", "completed"),
+        ("input_request", "ask_person", "completed"),
+        ("http_request", host, "completed"),
+        ("http_request", host, "failed"),
+    ]
+    first, question, answer, second, last = steps
+    assert (first.input["prompt"], first.metadata["remote_run_id"]) == ("Plan a trip.", "k-1")
+    assert (question.input, question.metadata) == ({"question": "Facts, draft"}, {"phase": "asked"})
+    assert (answer.output, answer.metadata["phase"]) == ({"approved": True}, "answered")
+    assert second.output == "An itinerary"
+    assert last.error is not None
+    assert last.error.startswith("remote_failed: ")
 
 
 async def test_a_crew_goes_on_after_a_lost_worker_and_is_waited_for_through_trouble() -> None:

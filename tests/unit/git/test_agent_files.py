@@ -206,6 +206,10 @@ def test_mcp_servers_come_in_all_their_forms(given: Any, name: str, url: str, to
         ({"db": {"url": "https://x", "headers": {"A": 1}}}, "mcp_server_invalid"),
         ({"…": None}, "mcp_server_invalid"),
         ({"db": {"url": "https://x", "headers": {"Authorization": "Bearer s3cret"}}}, "credential_is_literal"),
+        ({"db": {"url": "https://me:s3cret@x/mcp"}}, "credential_is_literal"),
+        ({"db": {"url": "https://x/mcp?a=1&api_key=s3cret"}}, "credential_is_literal"),
+        (["https://x/mcp?token=s3cret"], "credential_is_literal"),
+        ({"https://s3cret@x": "*"}, "credential_is_literal"),
         ({"db": {"url": "file:///etc/passwd"}}, "key_invalid"),
         ({"a b": None, "a-b": None}, "key_invalid"),
         ({f"s{number}": None for number in range(11)}, "key_invalid"),
@@ -221,6 +225,8 @@ def test_mcp_servers_that_cannot_be_used_say_why(given: Any, code: str) -> None:
 def test_a_credential_of_an_mcp_server_is_named() -> None:
     (server,) = mcp_servers({"db": {"url": "https://x", "headers": {"Authorization": "Bearer ${DB_TOKEN}"}}})
     assert server["headers"] == {"Authorization": "Bearer ${DB_TOKEN}"}
+    (server,) = mcp_servers({"db": {"url": "https://me:${DB_PASS}@x/mcp?key=${DB_TOKEN}&page=1"}})
+    assert server["url"] == "https://me:${DB_PASS}@x/mcp?key=${DB_TOKEN}&page=1"
 
 
 @pytest.mark.parametrize(

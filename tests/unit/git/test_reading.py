@@ -161,6 +161,8 @@ BAD: list[tuple[str | bytes, str | None]] = [
     ("---\nname: [" + "a," * 6000 + "]\n---\nx", "front_matter_too_large"),
     ("---\nname: " + "a" * 40_000 + "\n---\nx", "front_matter_too_large"),
     (f"---\n{LAUGHS}\n---\nx", "front_matter_too_large"),
+    # A text in thousands of places: 30 KB here, 64 MB written out.
+    ("---\nname: a\nb: &b " + "b" * 16_000 + "\nc: [" + "*b," * 4000 + "]\n---\nx", "front_matter_too_large"),
     (f"---\n{MERGES}\n---\nx", "front_matter_too_large"),
     ("---\nname: a\n---\nb: &x 1\n---\n*x", None),
 ]
@@ -267,6 +269,14 @@ async def test_folders_within_folders_within_folders_come_to_an_end(origin: Orig
     for _ in range(60):
         inner = origin.tree([(b"d", FOLDER, inner)])
     with pytest.raises(TaskFailure, match="nested more than 50"):
+        await read(origin, origin.commit(inner), "")
+
+
+async def test_a_small_pack_whose_paths_are_long_is_not_written_out(origin: Origin) -> None:
+    inner = origin.folder({f"{number}{'n' * 200}.md": agent() for number in range(40)})
+    for _ in range(3):
+        inner = origin.tree([(f"{number}{'d' * 200}".encode(), FOLDER, inner) for number in range(12)])
+    with pytest.raises(TaskFailure, match="repository_too_large"):
         await read(origin, origin.commit(inner), "")
 
 

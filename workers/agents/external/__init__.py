@@ -16,6 +16,7 @@ from a2a.client import Client, ClientConfig
 from a2a.client.client_factory import ClientFactory
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface
 
+from workers.agents.asked import questions_recorded
 from workers.agents.external.answer import failure_of, question_of, result_of
 from workers.agents.external.bounded import bound_values
 from workers.agents.external.cards import Card, Cards, Interface, check_skill, choose_interface
@@ -80,7 +81,8 @@ class ExternalAgents:
                 http.event_hooks = {"response": [bound_values]}
                 client = _client(interface, http, streaming=card.streaming)
                 wire = Wire(client, ids_in_path=interface.binding == "HTTP+JSON")
-                return await self._talk(claimed, agent, reporter, wire, terms)
+                with questions_recorded(claimed):
+                    return await self._talk(claimed, agent, reporter, wire, terms)
         except TaskFailure as failure:
             if failure.code in _ASTRAY:
                 self._cards.drop(organization, remote)

@@ -87,6 +87,13 @@ class RemoteTask:
             return bool(self.status.timestamp == asked.timestamp)
         return self.status == asked or not self.status.message.parts
 
+    def shown(self) -> dict[str, str]:
+        """Return what a trace shows of it: its state, and the texts that it gave."""
+        given = [artifact.parts for artifact in self.artifacts.values()] or [self.status.message.parts]
+        if self.message is not None:
+            given = [self.message.parts]
+        return {"state": state_name(self.state), "text": "\n".join(text_of_parts(list(parts)) for parts in given)}
+
     def log(self, message: str, data: Mapping[str, Any]) -> None:
         """Leave an entry in our task's trail."""
         self._reporter.event("log", message, data)

@@ -70,9 +70,11 @@ class Talk:
             await self._say(replace(link, message_id=reply.message_id), SendMessageRequest(message=reply))
             return
         self._remote.log("Goes on with the remote task", {"remote_task_id": link.remote_task_id})
-        if not self._remote.settled and self._terms.streaming:
-            await self._listen(self._wire.subscribe(link.remote_task_id), link)
-        await self._poll()
+        with step("http_request", "GetTask", {"remote_task_id": link.remote_task_id}) as record:
+            if not self._remote.settled and self._terms.streaming:
+                await self._listen(self._wire.subscribe(link.remote_task_id), link)
+            await self._poll()
+            record.output = self._remote.shown()
 
     @property
     def last_message_id(self) -> str:
@@ -95,7 +97,7 @@ class Talk:
             await self._listen(self._wire.send(request), link, first=True)
             record.metadata = {"remote_task_id": self._remote.id}
             await self._poll()
-            record.output = {"state": state_name(self._remote.state)}
+            record.output = self._remote.shown()
 
     async def _listen(self, events: AsyncGenerator[StreamResponse, None], link: Link, *, first: bool = False) -> None:
         """Take in a stream; when it breaks after the server has named the task, polling takes over."""

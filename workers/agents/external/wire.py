@@ -26,7 +26,7 @@ from a2a.types import (
 from a2a.utils.errors import A2AError, InternalError, TaskNotFoundError, VersionNotSupportedError
 from google.protobuf.json_format import ParseError
 
-from workers.agents.retry_after import read_retry_after
+from workers.agents.endpoint_status import failure_of_status
 from workers.clean import clean_text
 from workers.door import door_failure
 from workers.errors import TaskFailure
@@ -98,7 +98,7 @@ def translate(error: BaseException, *, repeatable: bool, what: str = "The extern
         return _told_by_server(error, repeatable=repeatable)
     for cause in causes:
         if isinstance(cause, httpx.HTTPStatusError):
-            return _by_status(cause.response, repeatable=repeatable, what=what)
+            return failure_of_status(cause.response, what, repeatable=repeatable)
     failure = _by_transport(causes, repeatable=repeatable, what=what)
     if failure is not None:
         return failure
@@ -157,24 +157,4 @@ def _told_by_server(error: A2AError, *, repeatable: bool) -> TaskFailure:
         f"The external agent answered with an error: {quote(error.message)}",
         retryable=repeatable and isinstance(error, InternalError),
         data={"error": name},
-    )
-
-
-def _by_status(response: httpx.Response, *, repeatable: bool, what: str) -> TaskFailure:
-    status = response.status_code
-    data = {"status": status}
-    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        problem = f"{what} refused the credentials (status {status}): check endpoint.authentication."
-        return TaskFailure("endpoint_auth_failed", problem, data=data)
-    if response.is_redirect:
-        problem = f"{what} redirects (status {status}), which is not followed: set endpoint.url to where it leads."
-        return TaskFailure("endpoint_error", problem, data=data)
-    # These two say that nothing was done.
-    turned_away = status in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
-    return TaskFailure(
-        "endpoint_error",
-        f"{what} answered with status {status}.",
-        retryable=turned_away or (repeatable and status >= httpx.codes.INTERNAL_SERVER_ERROR),
-        retry_after=read_retry_after(response.headers.get("retry-after")),
-        data=data,
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import httpx
 
+from workers.agents.asked import questions_recorded
 from workers.agents.external.bounded import bound_values
 from workers.agents.external.links import Links
 from workers.agents.frameworks.settings import Framework, Remote, read_remote
@@ -26,6 +27,7 @@ from workers.contract import AgentRow, ClaimedTask
 from workers.door import Door
 from workers.errors import TaskFailure
 from workers.secrets import Secrets
+from workers.trace import step
 
 _NAMES: Mapping[Framework, str] = {"langgraph": "LangGraph", "agno": "AgentOS", "crewai": "CrewAI", "n8n": "n8n"}
 
@@ -75,6 +77,7 @@ class Frameworks:
             link = await self._links.begin(claimed, remote.server)
             async with self._client(claimed, remote) as http:
                 visit = Visit(
+                    framework=framework,
                     claimed=claimed,
                     agent=agent,
                     order=order,
@@ -87,7 +90,7 @@ class Frameworks:
                     webhooks=self._webhooks,
                     polls=self._poll_waits,
                 )
-                return await self._visit(visit, make(visit))
+                return await self._recorded(visit, make(visit))
         except TaskFailure as failure:
             failure.message = self._secrets.redact(failure.message, organization)
             raise
@@ -103,6 +106,17 @@ class Frameworks:
         http.headers.update(remote.endpoint.headers)
         http.event_hooks = {"response": [refuse_redirect, bound_values]}
         return http
+
+    async def _recorded(self, visit: Visit, adapter: Adapter) -> AgentResult:
+        given = {"prompt": visit.order.prompt, "data": dict(visit.order.data)}
+        name = f"{visit.framework} {visit.remote.endpoint.url.host}"
+        with questions_recorded(visit.claimed), step("http_request", name, given) as record:
+            try:
+                result = await self._visit(visit, adapter)
+            finally:
+                record.metadata = {"framework": visit.framework, "remote_run_id": visit.link.remote_task_id}
+            record.output = result.text if result.document is None else result.document
+            return result
 
     async def _visit(self, visit: Visit, adapter: Adapter) -> AgentResult:
         visit.reporter.progress(CALLED, f"{visit.what} called")

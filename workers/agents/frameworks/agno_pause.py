@@ -7,35 +7,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from workers.agents.documents import readable_json
 from workers.agents.frameworks.agno_events import Heard
+from workers.agents.frameworks.kept import Kept, read_kept
 from workers.agents.frameworks.outcome import APPROVAL, NO_ANSWER, question, shown
 from workers.agents.frameworks.visit import Visit
 from workers.agents.frameworks.wire import invalid
 from workers.contract import AgentRow, ClaimedTask
-from workers.errors import InputNeeded, TaskFailure
+from workers.errors import InputNeeded
 from workers.ledger import UsageRow
 from workers.questions import Answer
 
-_FORMAT: Literal["agno/1"] = "agno/1"
 _MAX_CHARS = 500_000
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
 _TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
 
 
-class _Kept(BaseModel):
+class _Kept(Kept):
     """A checkpoint: the tools of the pause, answered as far as `open` does not name them."""
 
-    model_config = ConfigDict(frozen=True)
-
-    format: Literal["agno/1"] = _FORMAT
+    format: Literal["agno/1"] = "agno/1"
     run_id: str
     session_id: str
     seen: int
     tools: list[dict[str, Any]]
-    open: list[int]
+    open: list[int] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +53,12 @@ def reply_of(claimed: ClaimedTask, agent: AgentRow, redact: Callable[[str], str]
         InputNeeded: more than one tool waits, and the next is due.
         TaskFailure: checkpoint_unreadable.
     """
-    raw, answer = claimed.checkpoint, claimed.answer
-    if answer is None or not isinstance(raw, dict) or raw.get("format") != _FORMAT:
+    found = read_kept(claimed, _Kept)
+    if found is None:
         return None
-    try:
-        kept = _Kept.model_validate(raw)
-        place = kept.open[0]
-        tools = [_answered(tool, answer) if number == place else tool for number, tool in enumerate(kept.tools)]
-    except (ValidationError, IndexError):
-        problem = "The task's checkpoint holds what this version of the worker cannot read."
-        raise TaskFailure("checkpoint_unreadable", problem, retryable=True) from None
+    kept, answer = found
+    place = kept.open[0]
+    tools = [_answered(tool, answer) if number == place else tool for number, tool in enumerate(kept.tools)]
     if kept.open[1:]:
         raise _needed(kept.model_copy(update={"open": kept.open[1:], "tools": tools}), agent, redact, ())
     return Reply(kept.run_id, kept.session_id, kept.seen, tools)

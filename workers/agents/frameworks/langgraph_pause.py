@@ -6,28 +6,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
+from workers.agents.frameworks.kept import Kept, read_kept
 from workers.agents.frameworks.langgraph_state import Interrupt
 from workers.agents.frameworks.outcome import question, response_of, shown
 from workers.contract import AgentRow, ClaimedTask
-from workers.errors import InputNeeded, TaskFailure
+from workers.errors import InputNeeded
 from workers.ledger import UsageRow
 
-_FORMAT: Literal["langgraph/1"] = "langgraph/1"
 _MAX_QUESTIONS = 50
 
 
-class _Kept(BaseModel):
+class _Kept(Kept):
     """A checkpoint: which interrupts are open, the first of them asked, and what was answered to the others."""
 
-    model_config = ConfigDict(frozen=True)
-
-    format: Literal["langgraph/1"] = _FORMAT
+    format: Literal["langgraph/1"] = "langgraph/1"
     thread_id: str
     open: list[Interrupt]
-    answers: dict[str, Any] = {}
-    before: list[str] = []
+    answers: dict[str, Any] = Field(default_factory=dict)
+    before: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +44,10 @@ def reply_of(claimed: ClaimedTask, agent: AgentRow, redact: Callable[[str], str]
         InputNeeded: the graph asked more than one thing, and the next is due.
         TaskFailure: checkpoint_unreadable.
     """
-    raw, answer = claimed.checkpoint, claimed.answer
-    if answer is None or not isinstance(raw, dict) or raw.get("format") != _FORMAT:
+    found = read_kept(claimed, _Kept)
+    if found is None:
         return None
-    try:
-        kept = _Kept.model_validate(raw)
-    except ValidationError:
-        problem = "The task's checkpoint holds what this version of the worker cannot read."
-        raise TaskFailure("checkpoint_unreadable", problem, retryable=True) from None
+    kept, answer = found
     message_id = f"{claimed.task.id}.{answer.id}"
     if not kept.open:
         return Reply(message_id, kept.thread_id, None)

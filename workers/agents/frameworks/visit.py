@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from workers.agents.external.links import Link, Links
 from workers.agents.external.wire import quote
-from workers.agents.frameworks.settings import Remote
+from workers.agents.frameworks.settings import Framework, Remote
 from workers.agents.frameworks.wire import Wire, known_id
 from workers.agents.result import MAX_RESPONSE_CHARS, AgentResult, Reporter
 from workers.agents.status_webhooks import StatusWebhooks
@@ -51,6 +51,7 @@ class Adapter(Protocol):
 class Visit:
     """What an adapter works with. `over` is set once the run has ended there, so that a retry begins a new one."""
 
+    framework: Framework
     claimed: ClaimedTask
     agent: AgentRow
     order: Order

@@ -14,8 +14,8 @@ from urllib.parse import quote as percent_encode
 
 import httpx
 
+from workers.agents.endpoint_status import failure_of_status
 from workers.agents.external.wire import quote, translate
-from workers.agents.retry_after import read_retry_after
 from workers.door import door_failure
 from workers.errors import TaskFailure
 
@@ -79,7 +79,7 @@ def failure_of(error: BaseException, what: str, *, repeatable: bool) -> TaskFail
     if refused is not None:
         return refused
     if isinstance(error, httpx.HTTPStatusError):
-        return _by_status(error.response, what, repeatable=repeatable)
+        return failure_of_status(error.response, what, repeatable=repeatable, said=_said(error.response))
     if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
         return translate(error, repeatable=repeatable, what=what)
     return invalid(what, "gave an answer that cannot be read")
@@ -120,27 +120,6 @@ def said_by(body: Any) -> str:
             if body.get(key) not in (None, "", {}, []):
                 return said_by(body[key])
     return body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
-
-
-def _by_status(response: httpx.Response, what: str, *, repeatable: bool) -> TaskFailure:
-    status = response.status_code
-    data = {"status": status}
-    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        problem = f"{what} refused the credentials (status {status}): check endpoint.authentication."
-        return TaskFailure("endpoint_auth_failed", problem, data=data)
-    if response.is_redirect:
-        problem = f"{what} redirects (status {status}), which is not followed: set endpoint.url to where it leads."
-        return TaskFailure("endpoint_error", problem, data=data)
-    said = _said(response)
-    # These two say that nothing was done.
-    turned_away = status in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
-    return TaskFailure(
-        "endpoint_error",
-        f"{what} answered with status {status}{f': {said}' if said else '.'}",
-        retryable=turned_away or (repeatable and status >= httpx.codes.INTERNAL_SERVER_ERROR),
-        retry_after=read_retry_after(response.headers.get("retry-after")),
-        data=data,
-    )
 
 
 def _said(response: httpx.Response) -> str:

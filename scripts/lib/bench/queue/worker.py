@@ -24,6 +24,7 @@ from workers.job import Handler, Job
 from workers.logs import build_logger
 from workers.ports import ExchangeOptions
 from workers.settings import Settings, load_settings
+from workers.trace import Tracing
 from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals
 
@@ -93,7 +94,12 @@ def clocked(connect_plainly: Connect, claims: list[Claim]) -> Connect:
     return connect_with_clock
 
 
-async def work(settings: Settings, handlers: Mapping[str, Handler], claims: list[Claim] | None = None) -> None:
+async def work(
+    settings: Settings,
+    handlers: Mapping[str, Handler],
+    claims: list[Claim] | None = None,
+    tracing: Tracing | None = None,
+) -> None:
     """Work until drained; notes claims when given a list for them."""
     backend: Connect = functools.partial(
         connect,
@@ -115,6 +121,7 @@ async def work(settings: Settings, handlers: Mapping[str, Handler], claims: list
         handlers,
         backend if claims is None else clocked(backend, claims),
         log,
+        tracing=tracing,
     )
     with drain_on_signals(worker), wake_up(settings.database_url, worker.exchange.poll_now, log):
         await worker.run()

@@ -35,7 +35,7 @@ def _drain(lab: Lab, tasks: int, *, traced: bool) -> float:
     database.wipe()
     database.fill(tasks)
     database.settle()
-    with worker(lab.stack, CONCURRENCY, module="bench.trace.worker", WORKER_TRACE=str(int(traced))) as process:
+    with worker(lab.stack, CONCURRENCY, module="bench.trace.worker", WORKER_TRACE="on" if traced else "off") as process:
         process.go()
         process.result(END_SECONDS)
     steps = int(database.number("select count(*) from public.run_steps"))
