@@ -169,7 +169,7 @@ create trigger set_updated_at before update on public.agent_instances
 for each row execute function public.set_updated_at();
 
 comment on table public.orchestrator_agents is 'The agent that commands the others; one live row per organization.';
-comment on column public.orchestrator_agents.session_id is 'Null until the model''s first reply.';
+comment on column public.orchestrator_agents.session_id is 'Of its own turns; given when the first message makes it.';
 comment on column public.orchestrator_agents.total_cost is 'US dollars, of its own turns; those of its agents stand with them.';
 comment on column public.orchestrator_agents.agent_slug is 'The context agent whose model its turns run on; a default is made by the first message.';
 comment on column public.orchestrator_agents.settings is 'wake, max_instances, max_self_turns, max_tool_calls, max_cost; see configure_orchestrator.';

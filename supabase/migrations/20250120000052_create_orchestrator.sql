@@ -32,7 +32,6 @@ create table private.orchestrator_tasks (
   message_id uuid,
   turn_task_id uuid,
   is_awaited boolean not null default false,
-  self_turns integer not null default 0,
   task_slug text not null,
   has_ended boolean not null default false,
   is_told boolean not null default false,
@@ -41,7 +40,6 @@ create table private.orchestrator_tasks (
   log_run uuid,
   log_number integer not null default 0,
   transcript jsonb,
-  constraint only_turns_count_themselves check (self_turns >= 0),
   constraint only_commands_are_awaited check (not is_awaited or (agent_instance_id is not null and turn_task_id is not null))
 );
 -- What an orchestrator, an instance has to do, and did last (foreign keys).
@@ -53,8 +51,7 @@ create index orchestrator_tasks_conversation_idx on private.orchestrator_tasks (
 comment on table private.orchestrator_tasks is
   'Turns of orchestrators (agent_instance_id null) and commands to their agents: whose, from which turn, what was said so far.';
 comment on column private.orchestrator_tasks.message_id is 'The message that the task answers.';
-comment on column private.orchestrator_tasks.turn_task_id is 'The turn that gave the command; null when a person did.';
-comment on column private.orchestrator_tasks.self_turns is 'How many turns that nobody asked for, one after another, led here.';
+comment on column private.orchestrator_tasks.turn_task_id is 'The turn that gave the command, or of a turn the command whose end began it; null when a person did.';
 comment on column private.orchestrator_tasks.is_told is 'Whether what came of the command stands in the conversation.';
 comment on column private.orchestrator_tasks.transcript is 'What the model was told and said so far, {messages, used}: an attempt after a lost one goes on there. Kept until the task ends.';
 comment on column private.orchestrator_tasks.log_number is 'The last entry that the run log_run wrote, by its own count, so that a repeated call writes nothing twice.';
@@ -165,8 +162,8 @@ as $$
 declare
   v_task public.tasks;
 begin
-  insert into private.orchestrator_tasks (task_id, orchestrator_agent_id, conversation_id, message_id, turn_task_id, self_turns, task_slug)
-  values (entry.task_id, orchestrator.id, entry.conversation_id, entry.message_id, entry.turn_task_id, coalesce(entry.self_turns, 0), private.task_slug(prompt, entry.task_id));
+  insert into private.orchestrator_tasks (task_id, orchestrator_agent_id, conversation_id, message_id, turn_task_id, task_slug)
+  values (entry.task_id, orchestrator.id, entry.conversation_id, entry.message_id, entry.turn_task_id, private.task_slug(prompt, entry.task_id));
   insert into public.tasks (
     id, organization_slug, user_id, agent_conversation_id, agent_slug, method, prompt, concurrency_key, timeout_seconds, parent_task_id, idempotency_key
   )
@@ -196,10 +193,9 @@ begin
     raise exception using errcode = 'PT409', message = 'agent_instance_archived',
       detail = format('Agent "%s" is archived.', instance.name), hint = 'Have the orchestrator create a new one; the name is free again.';
   end if;
-  insert into private.orchestrator_tasks (task_id, orchestrator_agent_id, agent_instance_id, conversation_id, message_id, turn_task_id, is_awaited, self_turns, task_slug)
+  insert into private.orchestrator_tasks (task_id, orchestrator_agent_id, agent_instance_id, conversation_id, message_id, turn_task_id, is_awaited, task_slug)
   values (
-    entry.task_id, orchestrator.id, instance.id, entry.conversation_id, entry.message_id, entry.turn_task_id, coalesce(entry.is_awaited, false),
-    coalesce(entry.self_turns, 0), v_slug
+    entry.task_id, orchestrator.id, instance.id, entry.conversation_id, entry.message_id, entry.turn_task_id, coalesce(entry.is_awaited, false), v_slug
   );
   insert into public.tasks (
     id, organization_slug, user_id, agent_slug, method, prompt, concurrency_key, timeout_seconds, parent_task_id, idempotency_key, priority, metadata
@@ -280,7 +276,7 @@ begin
     select private.status_of_owner(o.id, null, o.metadata) into v_state from public.orchestrator_agents o where o.id = refresh_owner.orchestrator_agent_id;
     update public.orchestrator_agents o
     set status = case when o.archived then o.status else v_state ->> 'status' end, metadata = v_state -> 'metadata',
-      session_id = coalesce(o.session_id, gen_random_uuid()::text), input_tokens = o.input_tokens + v_costs.input_tokens,
+      input_tokens = o.input_tokens + v_costs.input_tokens,
       output_tokens = o.output_tokens + v_costs.output_tokens, total_cost = o.total_cost + v_costs.cost
     where o.id = refresh_owner.orchestrator_agent_id;
   else
@@ -312,12 +308,32 @@ $$;
 comment on function private.hold_owner(uuid, uuid) is 'Locks the row of an orchestrator (instance null) or an instance; false when somebody else holds it.';
 revoke execute on function private.hold_owner(uuid, uuid) from public;
 
+create function private.self_turns(entry private.orchestrator_tasks) returns bigint
+language sql stable security definer set search_path = '' set enable_nestloop = on
+as $$
+  -- In all, not one after another: several agents may wake it at once, and each time again.
+  select count(*)
+  from private.orchestrator_tasks s
+  where s.orchestrator_agent_id = entry.orchestrator_agent_id and s.agent_instance_id is null and s.turn_task_id is not null
+    and s.conversation_id is not distinct from entry.conversation_id
+    and s.id > coalesce((
+      select p.id from private.orchestrator_tasks p
+      where p.orchestrator_agent_id = entry.orchestrator_agent_id and p.agent_instance_id is null and p.turn_task_id is null
+        and p.conversation_id is not distinct from entry.conversation_id
+      order by p.id desc
+      limit 1
+    ), 0);
+$$;
+comment on function private.self_turns(private.orchestrator_tasks) is 'How many turns agents have begun since a person last spoke to the orchestrator in this conversation.';
+revoke execute on function private.self_turns(private.orchestrator_tasks) from public;
+
 create function private.wake_orchestrator(entry private.orchestrator_tasks, task public.tasks, message_id uuid, said text) returns boolean
 language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
 declare
   v_orchestrator public.orchestrator_agents;
   v_next private.orchestrator_tasks;
+  v_turns bigint;
   v_token text;
   v_detail text;
 begin
@@ -326,16 +342,16 @@ begin
     return found;
   end if;
   begin
-    if entry.self_turns >= private.setting_of(v_orchestrator, 'max_self_turns') then
+    v_turns := private.self_turns(entry);
+    if v_turns >= private.setting_of(v_orchestrator, 'max_self_turns') then
       raise exception using errcode = 'PT429', message = 'too_many_self_turns',
-        detail = format('The orchestrator has begun %s turns since anybody spoke to it.', entry.self_turns),
+        detail = format('The orchestrator has begun %s turns since the person spoke to it.', v_turns),
         hint = 'Send it a message: it goes on from there. settings.max_self_turns says how many there may be.';
     end if;
     v_next.task_id := gen_random_uuid();
     v_next.conversation_id := entry.conversation_id;
     v_next.message_id := wake_orchestrator.message_id;
     v_next.turn_task_id := task.id;
-    v_next.self_turns := entry.self_turns + 1;
     perform private.start_turn(v_orchestrator, v_next, task.user_id, said, null);
     perform private.refresh_owner(v_orchestrator.id, null);
   exception
@@ -405,7 +421,7 @@ begin
   )
   returning id into v_message_id;
   return not v_wakes or private.wake_orchestrator(
-    entry, task, v_message_id, format(E'Your agent "%s" has ended the command that you did not wait for (task %s, %s). It says:\n\n%s', v_instance.name, task.id, task.status, left(v_said, 20000))
+    entry, task, v_message_id, format(e'Your agent "%s" has ended the command that you did not wait for (task %s, %s). It says:\n\n%s', v_instance.name, task.id, task.status, left(v_said, 20000))
   );
 end;
 $$;
@@ -476,7 +492,7 @@ begin
       select o.session_id from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id and entry.agent_instance_id is null
     )),
     entry.task_slug, entry.entries + l.place::integer, l.event_category, left(l.event_type, 100), left(l.content, 32000),
-    coalesce(nullif(l.payload, 'null'), '{}'), private.first_sentence(l.content)
+    case when octet_length(l.payload::text) > 262144 then '{"cut": true}' else coalesce(nullif(l.payload, 'null'), '{}') end, private.first_sentence(l.content)
   from rows from (jsonb_to_recordset(logs) as (event_category text, event_type text, content text, payload jsonb))
     with ordinality l (event_category, event_type, content, payload, place)
   order by l.place;
@@ -624,8 +640,18 @@ begin
   select o.* into v_orchestrator from public.orchestrator_agents o where o.organization_slug = live_orchestrator.organization_slug and not o.archived;
   if not found then
     -- Of two at once the second waits, and finds the first one's.
-    insert into public.orchestrator_agents (organization_slug) values (live_orchestrator.organization_slug)
+    -- Its session_id, which is unique, never changes: that would wait for everybody who names the row.
+    insert into public.orchestrator_agents (organization_slug, session_id, agent_slug)
+    select live_orchestrator.organization_slug, gen_random_uuid()::text, (
+      -- What the one before ran on.
+      select o.agent_slug from public.orchestrator_agents o
+      join public.agents a on a.slug = o.agent_slug and a.status = 'active' and a.organization_slug @> array[live_orchestrator.organization_slug]
+      where o.organization_slug = live_orchestrator.organization_slug
+      order by o.created_at desc
+      limit 1
+    )
     on conflict do nothing;
+    select o.* into v_orchestrator from public.orchestrator_agents o where o.organization_slug = live_orchestrator.organization_slug and not o.archived;
   end if;
   if v_orchestrator.agent_slug is null then
     select o.* into v_orchestrator from public.orchestrator_agents o where o.organization_slug = live_orchestrator.organization_slug and not o.archived for no key update;
@@ -832,14 +858,11 @@ $$;
 comment on function private.my_instance(uuid) is 'An instance that the caller sees; PT404 agent_instance_not_found.';
 revoke execute on function private.my_instance(uuid) from public;
 
-create function private.cancel_orchestration(orchestrator_agent_id uuid, agent_instance_id uuid, with_instances boolean, user_id uuid) returns integer
+create function private.cancel_orchestration(orchestrator_agent_id uuid, agent_instance_id uuid, with_instances boolean, user_id uuid, waits boolean) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_cancelled integer;
-begin
-  update public.tasks t set status = 'cancelled'
-  where t.id in (
+  v_tasks constant uuid[] := array(
     select x.id
     from public.tasks x
     where x.id in (
@@ -847,16 +870,21 @@ begin
       where o.orchestrator_agent_id = cancel_orchestration.orchestrator_agent_id and not o.has_ended
         and (with_instances or o.agent_instance_id is not distinct from cancel_orchestration.agent_instance_id)
     ) and x.completed_at is null and (cancel_orchestration.user_id is null or x.user_id = cancel_orchestration.user_id)
-    order by x.id
-    for update
-  ) and t.completed_at is null;
+  );
+  v_cancelled integer;
+begin
+  if waits then
+    perform from public.tasks t where t.id = any (v_tasks) order by t.id for update;
+  end if;
+  update public.tasks t set status = 'cancelled'
+  where t.id in (select x.id from public.tasks x where x.id = any (v_tasks) order by x.id for update skip locked) and t.completed_at is null;
   get diagnostics v_cancelled = row_count;
   return v_cancelled;
 end;
 $$;
-comment on function private.cancel_orchestration(uuid, uuid, boolean, uuid) is
-  'Cancels what an orchestrator or one of its instances has to do, of one user or, with null, of all; returns how much that was. Locks tasks in the order of their ids.';
-revoke execute on function private.cancel_orchestration(uuid, uuid, boolean, uuid) from public;
+comment on function private.cancel_orchestration(uuid, uuid, boolean, uuid, boolean) is
+  'Cancels what an orchestrator or one of its instances has to do, of one user or, with null, of all; returns how much that was. Locks tasks in the order of their ids; a turn, which is held itself, does not wait for those that are held.';
+revoke execute on function private.cancel_orchestration(uuid, uuid, boolean, uuid, boolean) from public;
 
 create function private.whose_tasks(organization_slug text) returns uuid
 language sql stable security definer set search_path = ''
@@ -874,7 +902,7 @@ as $$
 declare
   v_orchestrator public.orchestrator_agents := private.my_orchestrator(organization_slug, 'member');
 begin
-  perform private.cancel_orchestration(v_orchestrator.id, null, false, private.whose_tasks(organization_slug));
+  perform private.cancel_orchestration(v_orchestrator.id, null, false, private.whose_tasks(organization_slug), true);
   perform from public.orchestrator_agents o where o.id = v_orchestrator.id for no key update;
   perform private.refresh_owner(v_orchestrator.id, null);
   select o.* into v_orchestrator from public.orchestrator_agents o where o.id = v_orchestrator.id;
@@ -895,19 +923,19 @@ comment on function public.interrupt_orchestrator(text) is
 revoke execute on function public.interrupt_orchestrator(text) from public, anon, authenticated;
 grant execute on function public.interrupt_orchestrator(text) to authenticated, service_role;
 
-create function private.interrupt_instance(instance public.agent_instances, user_id uuid) returns public.agent_instances
+create function private.interrupt_instance(instance public.agent_instances, user_id uuid, waits boolean) returns public.agent_instances
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.cancel_orchestration(instance.orchestrator_agent_id, instance.id, false, interrupt_instance.user_id);
+  perform private.cancel_orchestration(instance.orchestrator_agent_id, instance.id, false, interrupt_instance.user_id, waits);
   perform from public.agent_instances i where i.id = instance.id for no key update;
   perform private.refresh_owner(instance.orchestrator_agent_id, instance.id);
   select i.* into instance from public.agent_instances i where i.id = instance.id;
   return instance;
 end;
 $$;
-comment on function private.interrupt_instance(public.agent_instances, uuid) is 'Cancels what an instance has to do, of one user or of all (null); returns its row.';
-revoke execute on function private.interrupt_instance(public.agent_instances, uuid) from public;
+comment on function private.interrupt_instance(public.agent_instances, uuid, boolean) is 'Cancels what an instance has to do, of one user or of all (null); returns its row.';
+revoke execute on function private.interrupt_instance(public.agent_instances, uuid, boolean) from public;
 
 create function private.interrupt_agent_instance(agent_instance_id uuid) returns public.agent_instances
 language plpgsql volatile security definer set search_path = ''
@@ -915,7 +943,7 @@ as $$
 declare
   v_instance constant public.agent_instances := private.my_instance(agent_instance_id);
 begin
-  return private.interrupt_instance(v_instance, private.whose_tasks((select o.organization_slug from public.orchestrator_agents o where o.id = v_instance.orchestrator_agent_id)));
+  return private.interrupt_instance(v_instance, private.whose_tasks((select o.organization_slug from public.orchestrator_agents o where o.id = v_instance.orchestrator_agent_id)), true);
 end;
 $$;
 comment on function private.interrupt_agent_instance(uuid) is 'Body of public.interrupt_agent_instance.';
@@ -932,7 +960,7 @@ comment on function public.interrupt_agent_instance(uuid) is
 revoke execute on function public.interrupt_agent_instance(uuid) from public, anon, authenticated;
 grant execute on function public.interrupt_agent_instance(uuid) to authenticated, service_role;
 
-create function private.archive_instance(instance public.agent_instances, user_id uuid, role text) returns public.agent_instances
+create function private.archive_instance(instance public.agent_instances, user_id uuid, role text, waits boolean) returns public.agent_instances
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -940,7 +968,7 @@ begin
     raise exception using errcode = '42501', message = 'not_allowed',
       detail = format('Agent "%s" was made for somebody else.', instance.name), hint = 'Ask them, or a developer of the organization.';
   end if;
-  perform private.cancel_orchestration(instance.orchestrator_agent_id, instance.id, false, null);
+  perform private.cancel_orchestration(instance.orchestrator_agent_id, instance.id, false, null, waits);
   perform from public.agent_instances i where i.id = instance.id for no key update;
   perform private.refresh_owner(instance.orchestrator_agent_id, instance.id);
   update public.agent_instances i set archived = true, status = case when i.status = 'blocked' then i.status else 'complete' end
@@ -949,9 +977,9 @@ begin
   return instance;
 end;
 $$;
-comment on function private.archive_instance(public.agent_instances, uuid, text) is
+comment on function private.archive_instance(public.agent_instances, uuid, text, boolean) is
   'Cancels what an instance has to do, and archives it, for a user with this role. Again: the same row. 42501 not_allowed.';
-revoke execute on function private.archive_instance(public.agent_instances, uuid, text) from public;
+revoke execute on function private.archive_instance(public.agent_instances, uuid, text, boolean) from public;
 
 create function private.archive_agent_instance(agent_instance_id uuid) returns public.agent_instances
 language plpgsql volatile security definer set search_path = ''
@@ -964,7 +992,7 @@ declare
       and m.organization_slug = (select o.organization_slug from public.orchestrator_agents o where o.id = v_instance.orchestrator_agent_id)
   ), 'member');
 begin
-  return private.archive_instance(v_instance, (select auth.uid()), case when private.is_client() then v_role else 'owner' end);
+  return private.archive_instance(v_instance, (select auth.uid()), case when private.is_client() then v_role else 'owner' end, true);
 end;
 $$;
 comment on function private.archive_agent_instance(uuid) is 'Body of public.archive_agent_instance.';
@@ -987,7 +1015,7 @@ as $$
 declare
   v_orchestrator public.orchestrator_agents := private.my_orchestrator(organization_slug, 'admin');
 begin
-  perform private.cancel_orchestration(v_orchestrator.id, null, true, null);
+  perform private.cancel_orchestration(v_orchestrator.id, null, true, null, true);
   perform from public.agent_instances i where i.orchestrator_agent_id = v_orchestrator.id order by i.id for no key update;
   perform private.refresh_owner(v_orchestrator.id, i.id) from public.agent_instances i where i.orchestrator_agent_id = v_orchestrator.id and not i.archived;
   update public.agent_instances i set archived = true, status = case when i.status = 'blocked' then i.status else 'complete' end
@@ -1193,7 +1221,6 @@ begin
   v_next.message_id := gen_random_uuid();
   v_next.turn_task_id := entry.task_id;
   v_next.is_awaited := awaited;
-  v_next.self_turns := entry.self_turns;
   v_task := private.start_command(private.orchestrator_of(entry), v_instance, v_next, task.user_id, prompt, 'orchestrator_agent', null, task.priority);
   -- Its status follows at once, or within a second where its row is held.
   perform private.settle_orchestrator_task(v_task.id);
@@ -1400,10 +1427,10 @@ begin
       );
     when 'check_agent_status' then return private.tool_check_agent(entry, arguments ->> 'name');
     when 'interrupt_agent' then
-      v_instance := private.interrupt_instance(v_instance, case when private.role_rank(role) < private.role_rank('admin') then task.user_id end);
+      v_instance := private.interrupt_instance(v_instance, case when private.role_rank(role) < private.role_rank('admin') then task.user_id end, false);
       return jsonb_build_object('name', v_instance.name, 'status', v_instance.status);
     when 'archive_agent' then
-      v_instance := private.archive_instance(v_instance, task.user_id, role);
+      v_instance := private.archive_instance(v_instance, task.user_id, role, false);
       return jsonb_build_object('archived', v_instance.name, 'total_cost', v_instance.total_cost);
     when 'delegate_task' then return private.tool_delegate_task(task, arguments);
     when 'check_tasks' then return private.tool_check_tasks(entry, task);
@@ -1640,7 +1667,7 @@ begin
   end if;
   insert into public.system_logs (organization_slug, file_path, level, message, summary, metadata, timestamp)
   select coalesce(write_system_logs.organization_slug, o.slug), left(e.file_path, 1000), case when e.level in ('DEBUG', 'INFO', 'WARNING', 'ERROR') then e.level else 'ERROR' end,
-    left(coalesce(e.message, ''), 10000), private.first_sentence(e.message), case when jsonb_typeof(e.metadata) = 'object' then e.metadata else '{}' end,
+    left(coalesce(e.message, ''), 10000), private.first_sentence(e.message), case when jsonb_typeof(e.metadata) = 'object' and octet_length(e.metadata::text) <= 65536 then e.metadata else '{}' end,
     least(coalesce(e.timestamp, clock_timestamp()), clock_timestamp())
   from jsonb_to_recordset(entries) e (level text, message text, organization_slug text, file_path text, metadata jsonb, timestamp timestamptz)
   left join public.organizations o on o.slug = e.organization_slug;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -246,6 +247,37 @@ def test_a_command_that_nobody_waits_for_wakes_the_orchestrator_until_its_limit(
     assert "[agent writer] Text 2" in [h["content"] for h in ask(tenant, lease, "begin")["history"]]
 
 
+def test_agents_that_wake_it_side_by_side_are_counted_together(tenant: Tenant, worker: Worker) -> None:
+    tenant.owner.call("configure_orchestrator", organization_slug=tenant.slug, settings=Jsonb({"max_self_turns": 3}))
+    lease = turn(tenant, worker)
+    for name in ("a", "b"):
+        tool(tenant, lease, "create_agent", name=name)
+    turns = 0
+    while True:
+        for name in ("a", "b"):
+            tool(tenant, lease, "command_agent", name=name, prompt="Write.")
+        assert worker.complete(lease) == "ok"
+        for command in worker.claim(tenant, 10, methods=["command_agent"]):
+            assert worker.complete(command) == "ok"
+        leases = worker.claim(tenant, methods=["orchestrate"])
+        if not leases:
+            break
+        (lease,) = leases
+        turns += 1
+    assert (turns, boss(tenant)["metadata"]["blocked"]["reason"]) == (3, "too_many_self_turns")
+
+
+def test_another_organizations_agent_hears_nothing(tenant: Tenant, worker: Worker) -> None:
+    other = tenant.world.tenant()
+    row = made(tenant, worker)
+    say(other)
+    for organization in (other.slug, tenant.slug):
+        given = {"organization_slug": organization, "message": "x", "agent_instance_id": row["id"]}
+        with pytest.raises(psycopg.Error) as caught:
+            other.owner.call("message_orchestrator", **given)
+        assert caught.value.diag.message_primary in {"agent_instance_not_found", "not_allowed"}
+
+
 def test_it_does_not_wake_where_that_is_switched_off(tenant: Tenant, worker: Worker) -> None:
     tenant.owner.call("configure_orchestrator", organization_slug=tenant.slug, settings=Jsonb({"wake": False}))
     made(tenant, worker)
@@ -336,6 +368,7 @@ def test_an_archived_orchestrator_makes_room_for_another(tenant: Tenant, worker:
     assert (first["archived"], first["status"], instance(tenant)["archived"]) == (True, "complete", True)
     assert (worker.complete(lease), worker.claim(tenant)) == ("cancelled", [])
     assert say(tenant)["orchestrator_agent_id"] != first["id"]
+    assert boss(tenant)["agent_slug"] == first["agent_slug"], "what it runs on stays"
 
 
 def test_it_is_complete_when_it_says_so_and_works_again_when_asked(tenant: Tenant, worker: Worker) -> None:
@@ -407,7 +440,8 @@ def test_logs_are_dense_in_order_and_written_once(tenant: Tenant, worker: Worker
     rows = tenant.owner.rows("select * from public.agent_logs order by entry_index")
     assert [row["entry_index"] for row in rows] == [1, 2, 3, 4]
     assert {str(row["task_id"]) for row in rows} == {lease["task"]["id"]}
-    for bad in ({"number": 1}, {"entries": []}, {"number": 1, "entries": [{}] * 501}):
+    unreadable: list[Row] = [{"number": 1}, {"entries": []}, {"number": 1, "entries": [{}] * 501}]
+    for bad in unreadable:
         with refused("22023", "log_entries_invalid"):
             ask(tenant, again, "log", bad)
     with refused("22023", "orchestrator_action_unknown"):

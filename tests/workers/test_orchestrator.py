@@ -225,7 +225,7 @@ class Model:
 
     def _call(self, tool: str, arguments: Row) -> Reply:
         events = EVENTS["openai"]([json.dumps(arguments)], tool=tool, stop="tool_calls")
-        events[0][1]["choices"][0]["delta"]["tool_calls"][0]["id"] = f"call_{uuid.uuid4().hex}"  # type: ignore[index]
+        events[0][1]["choices"][0]["delta"]["tool_calls"][0]["id"] = f"call_{uuid.uuid4().hex}"
         return sse_reply(events)
 
 

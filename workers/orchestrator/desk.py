@@ -91,17 +91,25 @@ class Begun(_Model):
         if self.session.summary is not None:
             messages += _said(f"What you did earlier in this session, in short:\n{self.session.summary}", "I know.")
         for entry in self.session.entries:
-            if entry.messages is None:
-                messages += _said(entry.prompt, entry.response)
-            else:
+            try:
                 messages += ModelMessagesTypeAdapter.validate_python(entry.messages)
+            except ValidationError:  # None, or of another version of the worker.
+                messages += _said(entry.prompt, entry.response)
         return messages
 
     def reached(self) -> Resumed | None:
-        """Return how far an attempt got that was lost; its last answer counts if it called tools."""
+        """Return how far an attempt got that was lost; its last answer counts if it called tools.
+
+        Raises:
+            TaskFailure: checkpoint_unreadable.
+        """
         if self.transcript is None or not self.transcript.messages:
             return None
-        messages = ModelMessagesTypeAdapter.validate_python(self.transcript.messages)
+        try:
+            messages = ModelMessagesTypeAdapter.validate_python(self.transcript.messages)
+        except ValidationError:
+            problem = "The task's transcript holds what this version of the worker cannot read."
+            raise TaskFailure("checkpoint_unreadable", problem, retryable=True) from None
         if isinstance(messages[-1], ModelResponse) and not messages[-1].tool_calls:
             messages.pop()  # It is asked for once more.
         if not messages:
