@@ -1,4 +1,4 @@
-"""People, turns and workers at one orchestrator at the same time: nobody waits in a circle, and the counters are right."""
+"""People, turns and workers at one orchestrator at once: nobody waits in a circle, and the counters are right."""
 
 from __future__ import annotations
 
