@@ -1,4 +1,7 @@
-"""The orchestrator: talking to it, its agents, what they cost and remember, and what stops it."""
+"""The orchestrator: talking to it, its agents, what they cost and remember, and what stops it.
+
+Over 400 lines, because what a person, a turn and a command do is seen by each of the others.
+"""
 
 from __future__ import annotations
 
