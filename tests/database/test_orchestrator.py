@@ -26,6 +26,7 @@ from tests.database.orchestrator_kit import (
     turn,
 )
 from tests.database.pauses import reap
+from tests.database.scoped_kit import scoped
 
 
 def ledger(tenant: Tenant, column: str, value: Any) -> Row:
@@ -637,3 +638,21 @@ def test_summaries(world: World, text: str, summary: str) -> None:
     found = world.admin.value("select private.first_sentence(%s)", text)
     assert len(found) <= 100
     assert found == summary or (summary.startswith("word") and found.endswith("…") and found.startswith("word word"))
+
+
+def test_an_organizations_own_worker_runs_its_turns_and_no_others(tenant: Tenant, worker: Worker) -> None:
+    own, other = scoped(tenant), tenant.world.tenant()
+    say(tenant)
+    say(other)
+    (lease,) = own.claim(worker_id="w")
+    assert (lease["task"]["organization_slug"], own.claim(worker_id="w")) == (tenant.slug, [])
+    call = {"call_id": "c", "name": "create_agent", "arguments": {"name": "writer"}}
+    made_by_it = own.call("scoped_call_orchestrator", **fence(lease), action="tool", arguments=Jsonb(call))
+    assert made_by_it["created"] == "writer"
+    waits = {"call_id": "w", "agent_slug": "writer", "agent_instance": "writer", "prompt": "Write.", "params": {}}
+    paused = own.report("pause_task", fence(lease) | {"agent_calls": [waits]})
+    assert paused == ["ok"]
+    foreign = worker.claim_one(other)
+    with refused("PT409", "lease_lost"):
+        own.call("scoped_call_orchestrator", **fence(foreign), action="begin")
+    tenant.world.admin.execute("delete from public.workers where starts_with(id, %s)", f"{tenant.slug}:")

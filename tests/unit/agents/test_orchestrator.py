@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from pydantic_ai.messages import (
+    ModelMessage,
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
+    ModelResponsePart,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -130,7 +132,7 @@ async def test_the_answer_is_kept_before_its_tools_act() -> None:
 
 
 async def test_an_attempt_after_a_lost_one_does_what_its_last_answer_asked_for() -> None:
-    kept = [
+    kept: list[ModelMessage] = [
         ModelRequest(parts=[UserPromptPart("Go")]),
         ModelResponse(parts=[ToolCallPart("list_agents", "{}", tool_call_id="c7")]),
     ]
@@ -145,7 +147,7 @@ async def test_an_attempt_after_a_lost_one_does_what_its_last_answer_asked_for()
 
 
 async def test_an_answer_that_was_kept_and_not_told_is_asked_for_again() -> None:
-    kept = [ModelRequest(parts=[UserPromptPart("Go")]), ModelResponse(parts=[TextPart("Lost.")])]
+    kept: list[ModelMessage] = [ModelRequest(parts=[UserPromptPart("Go")]), ModelResponse(parts=[TextPart("Lost.")])]
     dumped = ModelMessagesTypeAdapter.dump_python(kept, mode="json")
     office = Office({**BEGUN, "transcript": {"messages": dumped, "used": {}}})
     with serve(script(stream("openai", ["Found."]))) as server:
@@ -165,7 +167,10 @@ async def test_to_wait_for_a_command_is_a_call_of_the_instance() -> None:
 
 
 async def test_a_command_goes_on_with_its_session_and_has_no_tools_of_the_orchestrator() -> None:
-    before = [ModelRequest(parts=[UserPromptPart("One")]), ModelResponse(parts=[TextPart("First.")])]
+    before: list[ModelMessage] = [
+        ModelRequest(parts=[UserPromptPart("One")]),
+        ModelResponse(parts=[TextPart("First.")]),
+    ]
     entries = [
         {"prompt": "Zero", "response": "None.", "messages": [{"kind": "of another version"}]},
         {"prompt": "One", "response": "-", "messages": ModelMessagesTypeAdapter.dump_python(before, mode="json")},
@@ -209,7 +214,11 @@ async def test_the_orchestrators_limit_lowers_its_agents() -> None:
 async def test_thinking_and_tool_blocks_are_kept() -> None:
     office = Office()
     book = LogBook(Desk(job(), office))
-    parts = [ThinkingPart("Hm."), TextPart("Well."), ToolCallPart("list_agents", {"a": 1}, tool_call_id="c")]
+    parts: list[ModelResponsePart] = [
+        ThinkingPart("Hm."),
+        TextPart("Well."),
+        ToolCallPart("list_agents", {"a": 1}, tool_call_id="c"),
+    ]
     await book.responded([ModelResponse(parts=parts)], {})
     (batch,) = office.said("log")
     assert [(e["event_category"], e["event_type"]) for e in batch["entries"]] == [
