@@ -181,22 +181,29 @@ create function private.refuse_literal_credentials() returns trigger
 language plpgsql volatile security invoker set search_path = ''
 as $$
 declare
-  v_field constant text := private.literal_credential(new.endpoint);
+  v_servers constant jsonb := new.llm_config #> '{tools,mcp_servers}';
+  v_field constant text := coalesce('endpoint.' || private.literal_credential(new.endpoint), (
+    select format('llm_config.tools.mcp_servers.%s.%s', s.place - 1, private.literal_credential(s.server))
+    from jsonb_array_elements(case when jsonb_typeof(v_servers) = 'array' then v_servers else '[]' end) with ordinality s (server, place)
+    where jsonb_typeof(s.server) = 'object' and private.literal_credential(s.server) is not null
+    order by s.place
+    limit 1
+  ));
 begin
   if private.is_client() and v_field is not null then
     raise exception using errcode = '22023', message = 'credential_is_literal',
-      detail = format('endpoint.%s of agent "%s" holds a credential, and everybody who sees the agent reads it.', v_field, new.slug),
+      detail = format('%s of agent "%s" holds a credential, and everybody who sees the agent reads it.', v_field, new.slug),
       hint = 'Keep it among the organization''s secrets and write its name here, e.g. "${API_TOKEN}".';
   end if;
   return new;
 end;
 $$;
 comment on function private.refuse_literal_credentials() is
-  'Before insert or update of endpoint: viewers, versions and git show an agent whole, so that what a client writes there names secrets and holds none. Servers are trusted to know what they write.';
+  'Before insert or update of endpoint and llm_config, which names MCP servers: viewers, versions and git show an agent whole, so that what a client writes there names secrets and holds none. Servers are trusted to know what they write.';
 revoke execute on function private.refuse_literal_credentials() from public;
 
-create trigger refuse_literal_credentials before insert or update of endpoint on public.agents
-for each row when (new.endpoint is not null) execute function private.refuse_literal_credentials();
+create trigger refuse_literal_credentials before insert or update of endpoint, llm_config on public.agents
+for each row when (new.endpoint is not null or new.llm_config #> '{tools,mcp_servers}' is not null) execute function private.refuse_literal_credentials();
 
 create function private.enforce_limit(organization_slug text, limit_name text) returns void
 language plpgsql volatile security definer set search_path = ''

@@ -575,6 +575,10 @@ declare
   v_project_id uuid;
   v_left record;
 begin
+  -- An organization's own worker decides how long its transaction lasts: others' projects are not held in it.
+  if private.is_scoped_worker() then
+    return;
+  end if;
   v_projects := array(select distinct w.project_id from (select x.project_id from private.project_work x order by x.id limit 1000) w);
   if v_projects = '{}' then
     return;

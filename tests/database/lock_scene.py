@@ -39,6 +39,19 @@ class Scene:
         return str(self.leases[0][0]["task"]["id"])
 
 
+def add_tasks(tenant: Tenant, member: Session, agent: str, conversations: list[str | None]) -> list[str]:
+    """Insert a task for each of these conversations, in one statement; return their ids in order."""
+    rows = member.rows(
+        "insert into public.tasks (organization_slug, agent_slug, method, prompt, agent_conversation_id)"
+        " select %s, %s, 'process', 'Write.', c.id"
+        " from unnest(%s::uuid[]) with ordinality c (id, place) order by c.place returning id::text",
+        tenant.slug,
+        agent,
+        conversations,
+    )
+    return [row["id"] for row in rows]
+
+
 def build(world: World) -> Scene:
     tenant = world.tenant(max_concurrent_tasks=100)
     member = tenant.join("developer")
@@ -59,21 +72,20 @@ def build(world: World) -> Scene:
         for conversation in conversations
     ]
 
-    def task(conversation: str | None = None) -> str:
-        return tenant.task(member, agent_slug=agent, agent_conversation_id=conversation)
-
-    paused, failed = task(), task()
+    # Claimed two at a time, in the order of their insertion; the last one waits.
+    paused, failed, *running, waiting = add_tasks(tenant, member, agent, [None, None, *conversations * 2, None])
     leases = {lease["task"]["id"]: lease for lease in workers[0].claim(tenant, 2, lease_seconds=3000)}
     question = {"prompt": "Go on?", "expires_in_seconds": 600}
     assert workers[0].report("pause_task", item(leases[paused], input_request=question)) == ["ok"]
     assert workers[0].fail(leases[failed]) == "ok"
     held: list[list[Row]] = []
-    for worker in workers[:2]:
-        tasks = [task(conversation) for conversation in conversations]
+    for worker, tasks in zip(workers[:2], (running[:2], running[2:]), strict=True):
         mine = {lease["task"]["id"]: lease for lease in worker.claim(tenant, 2, lease_seconds=3000)}
         held.append([mine[task_id] for task_id in tasks])
     question_id = world.admin.value("select id::text from public.input_requests where task_id = %s", paused)
-    return Scene(tenant, member, agent, workers, conversations, deliverables, held, paused, question_id, failed, task())
+    return Scene(
+        tenant, member, agent, workers, conversations, deliverables, held, paused, question_id, failed, waiting
+    )
 
 
 def completion(scene: Scene, worker: int, order: list[int]) -> Row:

@@ -35,7 +35,7 @@ from tests.database.engine_states import Lease, Task
 from tests.database.kit import Connection, Row, Worker, refused
 
 T = TypeVar("T")
-EXAMPLES, STEPS = 40, 50
+EXAMPLES, STEPS = 25, 50
 KEY_LIMITS = {"one": 1, "three": 3}
 # Mostly forward; a clock is also set back a little.
 ACTS = ["cancel", "retry", "answer", "answer", "delete", "leave", "change"]

@@ -313,3 +313,31 @@ def test_a_retried_task_goes_on_with_the_deliverable_it_made(tenant: Tenant, wor
     )["id"]
     assert worker.complete(worker.claim_one(tenant), deliverable=DELIVERABLE) == "ok"
     assert tenant.read(task_id)["response_metadata"]["deliverable"]["id"] == str(deliverable_id)
+
+
+def test_what_happened_to_a_task_goes_with_it(tenant: Tenant, worker: Worker) -> None:
+    kept, *gone = (tenant.task() for _ in range(3))
+    leases = worker.claim(tenant, 3)
+    done = next(lease for lease in leases if lease["task"]["id"] == gone[0])
+    assert worker.report("complete_tasks", item(done, response="Done.")) == ["ok"]
+    written = (len(tenant.events(kept)), len(tenant.runs(kept)))
+    assert written == (2, 1)
+    assert tenant.world.admin.execute("delete from public.tasks where id = any (%s)", gone) == 2
+    assert [(tenant.events(task_id), tenant.runs(task_id)) for task_id in gone] == [([], [])] * 2
+    assert (len(tenant.events(kept)), len(tenant.runs(kept))) == written
+
+
+def test_every_change_of_a_task_is_dated(tenant: Tenant, worker: Worker) -> None:
+    task_id = tenant.task()
+    dates = [tenant.read(task_id)["updated_at"]]
+    lease = worker.claim_one(tenant)
+    dates.append(tenant.read(task_id)["updated_at"])
+    assert worker.report("heartbeat_tasks", item(lease, progress=10)) == ["ok"]
+    dates.append(tenant.read(task_id)["updated_at"])
+    tenant.world.admin.execute("update public.tasks set priority = 7 where id = %s", task_id)
+    dates.append(tenant.read(task_id)["updated_at"])
+    assert worker.report("complete_tasks", item(lease, response="Done.")) == ["ok"]
+    dates.append(tenant.read(task_id)["updated_at"])
+    assert dates == sorted(set(dates))
+    (run,) = tenant.runs(task_id)
+    assert run["updated_at"] == dates[-1] > run["created_at"]

@@ -547,6 +547,23 @@ def test_a_scoped_worker_ends_a_step_with_its_deliverable_which_the_overview_sho
     assert project.status == "completed"
 
 
+def test_a_scoped_workers_transaction_holds_no_project_of_others(other: Tenant, worker: Worker, mine: Scoped) -> None:
+    project = started(other, [agent_step(other, "a"), agent_step(other, "b", "a")])
+    lease = worker.claim_one(other)
+    # Somebody is just changing the project: what follows from the end of its step is left for later.
+    with other.world.admin.fresh() as editor, editor.transaction():
+        editor.execute("select from public.projects where id = %s for update", project.id)
+        assert worker.complete(lease) == "ok"
+    with mine.fresh() as own, own.transaction():
+        exchange = "select public.scoped_exchange_work('w', gen_random_uuid(), '{}', 1)"
+        own.connection.execute(exchange)
+        query = "select from public.projects where id = %s for update skip locked"
+        assert len(other.world.admin.rows(query, project.id)) == 1
+    assert project.steps()["b"]["status"] == "pending"
+    (following,) = worker.exchange(max_tasks=1, organizations=[other.slug])["tasks"]
+    assert str(project.steps()["b"]["task_id"]) == following["task"]["id"]
+
+
 def test_a_scoped_workers_agents_share_data_and_leave_a_trace(tenant: Tenant, mine: Scoped) -> None:
     tenant.task()
     (lease,) = mine.claim()

@@ -196,6 +196,34 @@ def test_the_name_of_a_secret_is_taken(tenant: Tenant, endpoint: dict[str, Any])
     assert seen["endpoint"].items() >= endpoint.items()
 
 
+def with_servers(*servers: Any) -> dict[str, Any]:
+    config: Any = AGENT["llm_config"]
+    return {**config, "tools": {"mcp_servers": list(servers)}}
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"url": "https://x", "headers": {"Authorization": "Bearer abc"}},
+        {"url": "https://u:abc@x/mcp"},
+        {"url": "https://x/mcp?api_key=abc"},
+    ],
+    ids=str,
+)
+def test_a_credential_for_an_mcp_server_is_refused_too(tenant: Tenant, server: dict[str, Any]) -> None:
+    named = {"url": "https://x?key=${KEY}", "headers": {"Authorization": "Bearer ${TOKEN}"}}
+    row = {**AGENT, "slug": new_name("agent"), "organization_slug": [tenant.slug], "llm_config": with_servers(named)}
+    agent = tenant.owner.insert("agents", **row)
+    with refused("22023", "credential_is_literal") as caught:
+        tenant.owner.update("agents", {"slug": agent["slug"]}, llm_config=with_servers(named, server))
+    assert "llm_config.tools.mcp_servers.1." in caught.detail
+    assert "abc" not in caught.detail + caught.hint
+    with refused("22023", "credential_is_literal"):
+        tenant.owner.insert("agents", **{**row, "slug": new_name("agent"), "llm_config": with_servers(server)})
+    # What is no list of objects is for others to refuse; when nothing of it changes, nobody asks.
+    assert tenant.owner.update("agents", {"slug": agent["slug"]}, description="Writes more.") == 1
+
+
 def test_servers_write_what_they_like(tenant: Tenant) -> None:
     assert tenant.world.service.insert("agents", **api_agent(tenant, LITERAL[0][0]))
 

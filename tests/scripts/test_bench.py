@@ -49,6 +49,19 @@ EXPECTED = {
         "sync of 50 unchanged files, same commit: against a clone",
         "sync of 50 unchanged files: rows of agents written",
     ),
+    "dag": (
+        "60 fan-out, fan-in",
+        "random, width 50: against tasks",
+        "chain: against tasks, one at a time",
+        "finishing a step of 10: p50",
+        "finishing a step of 100: against one of 10",
+    ),
+    "trace": (
+        "no-op tasks, tracing off",
+        "no-op tasks: tracing on",
+        "steps stored",
+        "run_tree of 1,000 steps, p95",
+    ),
     "history": (
         "claim of 10, 2,000 finished: against nothing finished",
         "completion of 10, 2,000 finished: p95",

@@ -20,6 +20,7 @@ from workers.__main__ import main
 
 # pytest too, since multiprocessing imports the main script anew in every child.
 _LOADED = [
+    "anyio._backends._asyncio",  # Loaded at the first request otherwise.
     "pytest",
     "tests.workers.chaos_worker",
     "workers.a2a.server",

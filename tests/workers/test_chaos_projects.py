@@ -110,5 +110,5 @@ def test_a_project_whose_workers_are_killed_ends_as_an_undisturbed_one(
     print(f"{kills} kills, {sum(row['runs'] for row in rows)} runs of {len(rows)} steps")
     assert {row["step_id"]: row["response"] for row in rows} == undisturbed(steps)
     assert {(row["status"], row["tasks"], row["completed_runs"]) for row in rows} == {("completed", 1, 1)}
-    assert kills >= STEPS // STEPS_PER_KILL
+    assert kills >= STEPS // STEPS_PER_KILL // 2  # On a busy machine more steps end between two looks.
     assert sum(row["runs"] for row in rows) > STEPS, "nobody died at work"

@@ -16,7 +16,7 @@ LEAST = 0.75
 
 def run(lab: Lab) -> Sequence[Result]:
     """Drain the same tasks with and without, several times in turn; medians."""
-    tasks = lab.options.scale(TASKS, 500)
+    tasks = lab.options.scale(TASKS, 200)
     rates: dict[bool, list[float]] = {True: [], False: []}
     for number in range(lab.options.scale(ROUNDS, 1)):
         for traced in (True, False) if number % 2 else (False, True):
