@@ -248,7 +248,10 @@ begin
   for v_slug in
     select distinct s from unnest(new.organization_slug) s where s <> all (v_known) order by s
   loop
-    perform private.require_role(v_slug, 'developer');
+    -- Whoever speaks to the orchestrator first makes the agent it runs on (private.default_agent_of).
+    if tg_op = 'UPDATE' or not exists (select from public.orchestrator_agents o where o.agent_slug = new.slug and o.organization_slug = v_slug and not o.archived) then
+      perform private.require_role(v_slug, 'developer');
+    end if;
     perform from public.organizations o where o.slug = v_slug for key share;
     if not found then
       raise exception using errcode = 'PT404', message = 'organization_not_found',
