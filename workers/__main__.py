@@ -26,6 +26,7 @@ from workers.redaction import Redactor
 from workers.scoped import OwnSecrets, token_of
 from workers.secrets import Secrets
 from workers.settings import Settings, load_settings, read_environment
+from workers.system_log import system_log_of
 from workers.trace import Tracing
 from workers.wakeup import wake_up
 from workers.worker import Worker, drain_on_signals, keep_what_is_loaded
@@ -48,6 +49,7 @@ settings come from the environment and from .env; what is given here wins:
   WORKER_TRACE (on)                                                  off: the steps of runs are not kept
   OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, OTEL_SERVICE_NAME           sends spans of runs and steps (extra otel)
   LOG_FORMAT (console or json), LOG_LEVEL (INFO)                     the log, on standard error
+  SYSTEM_LOG_LEVEL (WARNING)                                         what of it goes to system_logs; OFF for nothing
 
 SIGTERM or Ctrl-C drains: nothing new is claimed, running tasks get DRAIN_SECONDS, the rest is given back
 without using up an attempt. A second signal ends at once.
@@ -92,11 +94,13 @@ def _work(arguments: argparse.Namespace) -> int:
             poll_interval=arguments.poll_interval,
             worker_id=arguments.worker_id,
         )
+        system_log = system_log_of(settings)
     except SettingsError as error:
         print(f"orchestrator-worker: {error}", file=sys.stderr)
         return 2
     redactor = _redactor(settings)
-    log = build_logger(settings.log_format, settings.log_level, redactor).bind(worker_id=settings.worker_id)
+    hears = system_log.processor if system_log is not None else None
+    log = build_logger(settings.log_format, settings.log_level, redactor, hears).bind(worker_id=settings.worker_id)
     try:
         asyncio.run(_run(settings, log, redactor))
     except SettingsError as error:

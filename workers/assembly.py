@@ -11,6 +11,7 @@ from workers.agents.frameworks import Frameworks
 from workers.agents.frameworks.agents import FrameworkAgents
 from workers.agents.frameworks.workflow import Workflows
 from workers.agents.providers import Providers
+from workers.agents.result import AgentRunner
 from workers.agents.status_webhooks import StatusWebhooks
 from workers.agents.transforms import Transforms
 from workers.backend import Backend
@@ -19,6 +20,7 @@ from workers.git import RepositorySyncs
 from workers.handlers import build_handlers
 from workers.job import Handler
 from workers.marketplaces import Marketplaces
+from workers.orchestrator import Orchestrators
 from workers.planning import Planner
 from workers.secrets import Secrets
 from workers.settings import Settings
@@ -41,18 +43,19 @@ async def assemble(
     frameworks = Frameworks(door, secrets, database, jobs)
     offline_seconds = settings.offline_delay if settings.offline else None
     context = ContextAgents(providers, door=door, secrets=secrets, database=database, offline_seconds=offline_seconds)
-    handlers = build_handlers(
-        {
-            "context": context,
-            "api": api,
-            "external": FrameworkAgents(frameworks, ExternalAgents(door, secrets, database)),
-        }
-    )
+    others: dict[str, AgentRunner] = {
+        "api": api,
+        "external": FrameworkAgents(frameworks, ExternalAgents(door, secrets, database)),
+    }
+    handlers = build_handlers({"context": context, **others})
+    orchestrators = Orchestrators(context, others, database)
     steps = StepPrograms(await stack.enter_async_context(Transforms()), database)
     marketplaces = Marketplaces(door, database, secrets, settings.marketplace)
     return {
         **handlers,
         "plan_project": Planner(context, database).plan,
+        "orchestrate": orchestrators.orchestrate,
+        "command_agent": orchestrators.command,
         "deliver_webhook": Webhooks(door, database).deliver,
         "evaluate_step": steps.evaluate,
         "publish_agent": marketplaces.publish,

@@ -6,7 +6,7 @@ No other module imports supabase or postgrest. Errors are translated by HTTP sta
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -32,6 +32,7 @@ from workers.schedules import DueSchedule, Firing, FiringOutcome, parse_due, par
 # SQLSTATE classes and PostgREST codes that pass by themselves: connection, conflict, resources, operator, system.
 _PASSING = ("08", "40", "53", "57", "58", "PGRST000", "PGRST001", "PGRST002", "PGRST003")
 _UNKNOWN_FUNCTION = ("PGRST202", "42883")
+_LOG_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,19 @@ async def connect(
         options = AsyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
         client = await supabase.acreate_client(url, key, options)
         yield _SupabaseBackend(client, key_variable, token)
+
+
+def log_sender(url: str, key: str, *, token: Token | None = None) -> Callable[[Sequence[Mapping[str, Any]]], None]:
+    """Return what writes entries to `system_logs`, for a thread of its own; it raises whatever goes wrong."""
+    client = httpx.Client(base_url=f"{url.rstrip('/')}/rest/v1/rpc/", timeout=_LOG_SECONDS)
+    function = "write_system_logs" if token is None else "scoped_write_system_logs"
+
+    def send(entries: Sequence[Mapping[str, Any]]) -> None:
+        bearer = key if token is None else token.current()
+        headers = {"apikey": key, "Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
+        client.post(function, content=to_json({"entries": entries}), headers=headers).raise_for_status()
+
+    return send
 
 
 class _SupabaseBackend:

@@ -9,12 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class AgentCall:
-    """A call, as `pause_task` takes it; `call_id` is the caller's own name for it, which comes back with its result."""
+    """A call, as `pause_task` takes it; `call_id` is the caller's own name for it, which comes back with its result.
+
+    With `agent_instance` it is a command to that agent of the orchestrator whose turn calls.
+    """
 
     call_id: str
     agent_slug: str
     prompt: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    agent_instance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

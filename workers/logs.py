@@ -29,14 +29,19 @@ _OUR_WORDS = frozenset(
 )
 
 
-def build_logger(log_format: LogFormat, level: str, redactor: Redactor | None = None) -> FilteringBoundLogger:
+def build_logger(
+    log_format: LogFormat, level: str, redactor: Redactor | None = None, hears: Processor | None = None
+) -> FilteringBoundLogger:
     """Return a logger that writes lines of at least `level`; it changes no global configuration.
 
-    `redactor` hides the secrets of the organization that a line is about, or all if it names none.
+    `redactor` hides the secrets of the organization that a line is about, or all if it names none. `hears` is given
+    every entry after that.
     """
     processors: list[Processor] = [structlog.processors.add_log_level, structlog.processors.format_exc_info]
     if redactor is not None:
         processors.append(_Redaction(redactor))
+    if hears is not None:
+        processors.append(hears)
     if log_format == "json":
         processors += [_add_time, structlog.processors.JSONRenderer(_encode)]
     else:

@@ -78,6 +78,7 @@ class PublicAgentInstances(BaseModel):
     agent_slug: str | None
     archived: bool
     created_at: datetime.datetime
+    created_by: uuid.UUID | None
     git_worktree: str | None
     id: uuid.UUID
     input_tokens: int
@@ -100,6 +101,7 @@ class PublicAgentInstancesInsert(TypedDict):
     agent_slug: NotRequired[str | None]
     archived: NotRequired[bool]
     created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
     git_worktree: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
     input_tokens: NotRequired[int]
@@ -122,6 +124,7 @@ class PublicAgentInstancesUpdate(TypedDict):
     agent_slug: NotRequired[str | None]
     archived: NotRequired[bool]
     created_at: NotRequired[datetime.datetime]
+    created_by: NotRequired[uuid.UUID | None]
     git_worktree: NotRequired[str | None]
     id: NotRequired[uuid.UUID]
     input_tokens: NotRequired[int]
@@ -141,15 +144,17 @@ class PublicAgentInstancesUpdate(TypedDict):
 class PublicAgentLogs(BaseModel):
     adw_id: str | None
     adw_step: str | None
-    agent_id: uuid.UUID
+    agent_id: uuid.UUID | None
     content: str | None
     entry_index: int | None
     event_category: str
     event_type: str
     id: uuid.UUID
+    orchestrator_agent_id: uuid.UUID | None
     payload: JsonValue
     session_id: str | None
     summary: str | None
+    task_id: uuid.UUID | None
     task_slug: str | None
     timestamp: datetime.datetime
 
@@ -157,15 +162,17 @@ class PublicAgentLogs(BaseModel):
 class PublicAgentLogsInsert(TypedDict):
     adw_id: NotRequired[str | None]
     adw_step: NotRequired[str | None]
-    agent_id: uuid.UUID
+    agent_id: NotRequired[uuid.UUID | None]
     content: NotRequired[str | None]
     entry_index: NotRequired[int | None]
     event_category: str
     event_type: str
     id: NotRequired[uuid.UUID]
+    orchestrator_agent_id: NotRequired[uuid.UUID | None]
     payload: NotRequired[JsonValue]
     session_id: NotRequired[str | None]
     summary: NotRequired[str | None]
+    task_id: NotRequired[uuid.UUID | None]
     task_slug: NotRequired[str | None]
     timestamp: NotRequired[datetime.datetime]
 
@@ -173,15 +180,17 @@ class PublicAgentLogsInsert(TypedDict):
 class PublicAgentLogsUpdate(TypedDict):
     adw_id: NotRequired[str | None]
     adw_step: NotRequired[str | None]
-    agent_id: NotRequired[uuid.UUID]
+    agent_id: NotRequired[uuid.UUID | None]
     content: NotRequired[str | None]
     entry_index: NotRequired[int | None]
     event_category: NotRequired[str]
     event_type: NotRequired[str]
     id: NotRequired[uuid.UUID]
+    orchestrator_agent_id: NotRequired[uuid.UUID | None]
     payload: NotRequired[JsonValue]
     session_id: NotRequired[str | None]
     summary: NotRequired[str | None]
+    task_id: NotRequired[uuid.UUID | None]
     task_slug: NotRequired[str | None]
     timestamp: NotRequired[datetime.datetime]
 
@@ -871,6 +880,7 @@ class PublicMessagesUpdate(TypedDict):
 
 
 class PublicOrchestratorAgents(BaseModel):
+    agent_slug: str | None
     archived: bool
     created_at: datetime.datetime
     id: uuid.UUID
@@ -879,6 +889,7 @@ class PublicOrchestratorAgents(BaseModel):
     organization_slug: str
     output_tokens: int
     session_id: str | None
+    settings: JsonValue
     status: str
     system_prompt: str | None
     total_cost: float
@@ -887,6 +898,7 @@ class PublicOrchestratorAgents(BaseModel):
 
 
 class PublicOrchestratorAgentsInsert(TypedDict):
+    agent_slug: NotRequired[str | None]
     archived: NotRequired[bool]
     created_at: NotRequired[datetime.datetime]
     id: NotRequired[uuid.UUID]
@@ -895,6 +907,7 @@ class PublicOrchestratorAgentsInsert(TypedDict):
     organization_slug: str
     output_tokens: NotRequired[int]
     session_id: NotRequired[str | None]
+    settings: NotRequired[JsonValue]
     status: NotRequired[str]
     system_prompt: NotRequired[str | None]
     total_cost: NotRequired[float]
@@ -903,6 +916,7 @@ class PublicOrchestratorAgentsInsert(TypedDict):
 
 
 class PublicOrchestratorAgentsUpdate(TypedDict):
+    agent_slug: NotRequired[str | None]
     archived: NotRequired[bool]
     created_at: NotRequired[datetime.datetime]
     id: NotRequired[uuid.UUID]
@@ -911,6 +925,7 @@ class PublicOrchestratorAgentsUpdate(TypedDict):
     organization_slug: NotRequired[str]
     output_tokens: NotRequired[int]
     session_id: NotRequired[str | None]
+    settings: NotRequired[JsonValue]
     status: NotRequired[str]
     system_prompt: NotRequired[str | None]
     total_cost: NotRequired[float]
@@ -1280,6 +1295,7 @@ class PublicPrompts(BaseModel):
     prompt_text: str
     session_id: str | None
     summary: str | None
+    task_id: uuid.UUID | None
     task_slug: str | None
     timestamp: datetime.datetime
 
@@ -1292,6 +1308,7 @@ class PublicPromptsInsert(TypedDict):
     prompt_text: str
     session_id: NotRequired[str | None]
     summary: NotRequired[str | None]
+    task_id: NotRequired[uuid.UUID | None]
     task_slug: NotRequired[str | None]
     timestamp: NotRequired[datetime.datetime]
 
@@ -1304,6 +1321,7 @@ class PublicPromptsUpdate(TypedDict):
     prompt_text: NotRequired[str]
     session_id: NotRequired[str | None]
     summary: NotRequired[str | None]
+    task_id: NotRequired[uuid.UUID | None]
     task_slug: NotRequired[str | None]
     timestamp: NotRequired[datetime.datetime]
 

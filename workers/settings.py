@@ -76,6 +76,7 @@ class Settings:
     metrics_port: int | None = None
     log_format: LogFormat = "console"
     log_level: str = "INFO"
+    system_log_level: str = "WARNING"
     providers: Mapping[Provider, ProviderSettings] = field(default_factory=dict)
     marketplace: Mapping[str, str] = field(default_factory=dict, repr=False)
     trace: bool = True
@@ -119,6 +120,7 @@ def load_settings(env: Mapping[str, str], **overrides: object) -> Settings:
         "metrics_port": reader.number("METRICS_PORT", 0, 1, 65535) if reader.text("METRICS_PORT") else None,
         "log_format": reader.choice("LOG_FORMAT", "console", get_args(LogFormat)),
         "log_level": reader.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        "system_log_level": reader.choice("SYSTEM_LOG_LEVEL", "WARNING", ("DEBUG", "INFO", "WARNING", "ERROR", "OFF")),
         "providers": _providers(reader),
         "marketplace": {name: text for name in env if name.startswith("MARKETPLACE_") and (text := reader.text(name))},
         "trace": reader.flag("WORKER_TRACE", default=True),

@@ -228,6 +228,26 @@ def one_project(user: Client, prompt: str) -> None:
     console.print(diagram, highlight=False, markup=False, soft_wrap=True)
 
 
+def one_conversation(user: Client, prompt: str) -> None:
+    """One message to the orchestrator, and all that is said until it has answered."""
+    sent = fetch(user.rpc("message_orchestrator", {"organization_slug": "demo-org", "message": prompt}))
+    say(f"Sent a message to the orchestrator: task {sent['task_id']}.")
+    task = follow(user, sent["task_id"])
+    if task["status"] != "completed":
+        raise SystemExit(f"demo: the turn is {task['status']}: {task['error_code']}: {task['error_message']}")
+    table = Table("from", "to", "what was said", title="messages", title_justify="left")
+    messages = user.table("messages").select("*").eq("conversation_id", sent["conversation_id"]).order("created_at")
+    for message in fetch(messages):
+        table.add_row(message["sender_type"], message["receiver_type"], message["content"][:300])
+    console.print(table)
+    logs = user.table("agent_logs").select("event_type,summary").eq("task_id", sent["task_id"]).order("entry_index")
+    for entry in fetch(logs):
+        console.print(f"  {entry['event_type']:<17} {entry['summary'] or ''}", highlight=False, markup=False)
+    agents = user.table("agent_instances").select("*").eq("orchestrator_agent_id", sent["orchestrator_agent_id"])
+    for agent in fetch(agents.eq("archived", "false")):
+        say(f"Agent {agent['name']}: {agent['status']}, {agent['output_tokens']} tokens written.")
+
+
 def run(story: Callable[[Client, str], None], prompt: str) -> None:
     """One story on the stack, with a worker and a new user."""
     began = time.monotonic()
@@ -256,6 +276,8 @@ def main() -> None:
     story, words, wish = one_task, sys.argv[1:], "Write a post about tide pools"
     if words[:1] == ["--project"]:
         story, words, wish = one_project, words[1:], "Write about tides, moons and boats"
+    elif words[:1] == ["--orchestrator"]:
+        story, words, wish = one_conversation, words[1:], "Have somebody write a post about tide pools"
     try:
         run(story, " ".join(words).strip() or wish)
     except KeyboardInterrupt:

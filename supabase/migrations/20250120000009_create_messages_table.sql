@@ -63,7 +63,8 @@ begin
   insert into public.messages (conversation_id, sender_type, receiver_type, sender_user_id, content, task_id)
   select n.agent_conversation_id, 'user', 'agent', n.user_id, n.prompt, n.id
   from new_rows n
-  where n.agent_conversation_id is not null
+  -- What an orchestrator is told and asks for stands there already (private.take_message).
+  where n.agent_conversation_id is not null and n.method <> 'orchestrate' and n.metadata ->> 'asked_by' is distinct from 'orchestrator_agent'
   order by n.agent_conversation_id;
   return null;
 end;

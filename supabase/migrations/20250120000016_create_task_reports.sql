@@ -257,7 +257,7 @@ begin
   end if;
   if v_has.messages then
     insert into public.messages (conversation_id, sender_type, receiver_type, sender_agent_slug, content, task_id, metadata)
-    select t.agent_conversation_id, 'agent', 'user', (select a.slug from public.agents a where a.slug = t.agent_slug),
+    select t.agent_conversation_id, case t.method when 'orchestrate' then 'orchestrator' else 'agent' end, 'user', (select a.slug from public.agents a where a.slug = t.agent_slug),
       m.content, t.id, coalesce(m.metadata, '{}')
     from jsonb_to_recordset(items) i (task_id uuid, messages jsonb)
     join public.tasks t on t.id = i.task_id and t.agent_conversation_id is not null

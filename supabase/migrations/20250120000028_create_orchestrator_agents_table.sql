@@ -4,23 +4,29 @@
 create table public.orchestrator_agents (
   id uuid primary key default gen_random_uuid(),
   organization_slug text not null references public.organizations (slug) on delete cascade,
+  agent_slug text references public.agents (slug) on delete set null deferrable initially deferred,
   session_id text unique,
   system_prompt text,
+  settings jsonb not null default '{}',
   status text not null default 'idle',
   working_dir text,
   input_tokens bigint not null default 0,
   output_tokens bigint not null default 0,
-  total_cost numeric(14, 4) not null default 0,
+  total_cost numeric(14, 6) not null default 0,
   archived boolean not null default false,
   metadata jsonb not null default '{}',
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint status_is_known check (status in ('idle', 'executing', 'waiting', 'blocked', 'complete')),
-  constraint counters_are_not_negative check (input_tokens >= 0 and output_tokens >= 0 and total_cost >= 0)
+  constraint counters_are_not_negative check (input_tokens >= 0 and output_tokens >= 0 and total_cost >= 0),
+  constraint settings_is_a_small_object check (jsonb_typeof(settings) = 'object' and pg_column_size(settings) <= 65536),
+  constraint system_prompt_is_not_huge check (octet_length(system_prompt) <= 262144)
 );
 -- The one live orchestrator of an organization (also the foreign key).
 create unique index orchestrator_agents_live_idx on public.orchestrator_agents (organization_slug) where not archived;
 create index orchestrator_agents_organization_idx on public.orchestrator_agents (organization_slug);
+-- Orchestrators that are run by an agent (foreign key).
+create index orchestrator_agents_agent_idx on public.orchestrator_agents (agent_slug) where agent_slug is not null;
 -- Who is at work.
 create index orchestrator_agents_status_idx on public.orchestrator_agents (status);
 -- Last changed first.
@@ -30,6 +36,7 @@ create table public.agent_instances (
   id uuid primary key default gen_random_uuid(),
   orchestrator_agent_id uuid not null references public.orchestrator_agents (id) on delete cascade,
   agent_slug text references public.agents (slug) on delete set null,
+  created_by uuid references public.users (id) on delete set null,
   name text not null,
   model text not null,
   system_prompt text,
@@ -41,7 +48,7 @@ create table public.agent_instances (
   adw_step text,
   input_tokens bigint not null default 0,
   output_tokens bigint not null default 0,
-  total_cost numeric(14, 4) not null default 0,
+  total_cost numeric(14, 6) not null default 0,
   archived boolean not null default false,
   metadata jsonb not null default '{}',
   created_at timestamptz not null default now(),
@@ -56,6 +63,8 @@ create unique index agent_instances_live_name_idx on public.agent_instances (orc
 create index agent_instances_orchestrator_idx on public.agent_instances (orchestrator_agent_id);
 -- Instances of an agent (foreign key).
 create index agent_instances_agent_idx on public.agent_instances (agent_slug) where agent_slug is not null;
+-- Whose they are (foreign key).
+create index agent_instances_created_by_idx on public.agent_instances (created_by) where created_by is not null;
 -- Who is at work, who is archived, last changed first, by name.
 create index agent_instances_status_idx on public.agent_instances (status);
 create index agent_instances_archived_idx on public.agent_instances (archived);
@@ -66,6 +75,7 @@ create table public.prompts (
   id uuid not null default gen_random_uuid(),
   orchestrator_agent_id uuid not null references public.orchestrator_agents (id) on delete cascade,
   agent_id uuid references public.agent_instances (id) on delete cascade,
+  task_id uuid references public.tasks (id) on delete cascade,
   task_slug text,
   author text not null,
   prompt_text text not null,
@@ -79,6 +89,8 @@ create table public.prompts (
 create index prompts_orchestrator_idx on public.prompts (orchestrator_agent_id, timestamp desc);
 -- Prompts to an instance (foreign key).
 create index prompts_agent_id_idx on public.prompts (agent_id);
+-- The prompt of a task (foreign key).
+create index prompts_task_idx on public.prompts (task_id) where task_id is not null;
 -- By author, by time, by task.
 create index prompts_author_idx on public.prompts (author);
 create index prompts_timestamp_idx on public.prompts (timestamp desc);
@@ -86,7 +98,9 @@ create index prompts_task_slug_idx on public.prompts (task_slug) where task_slug
 
 create table public.agent_logs (
   id uuid not null default gen_random_uuid(),
-  agent_id uuid not null references public.agent_instances (id) on delete cascade,
+  agent_id uuid references public.agent_instances (id) on delete cascade,
+  orchestrator_agent_id uuid references public.orchestrator_agents (id) on delete cascade,
+  task_id uuid references public.tasks (id) on delete cascade,
   session_id text,
   task_slug text,
   adw_id text,
@@ -99,10 +113,15 @@ create table public.agent_logs (
   summary text,
   timestamp timestamptz not null default clock_timestamp(),
   constraint event_category_is_known check (event_category in ('hook', 'response')),
+  constraint of_an_instance_or_of_the_orchestrator_itself check (num_nonnulls(agent_id, orchestrator_agent_id) = 1),
   primary key (id, timestamp)
 ) partition by range (timestamp);
 -- The log of an instance (policies, foreign key).
 create index agent_logs_agent_id_idx on public.agent_logs (agent_id, timestamp desc);
+-- The orchestrator's own log (policies, foreign key).
+create index agent_logs_orchestrator_idx on public.agent_logs (orchestrator_agent_id, timestamp desc) where orchestrator_agent_id is not null;
+-- What a task left, in order: replay after entry n (foreign key).
+create index agent_logs_task_idx on public.agent_logs (task_id, entry_index) where task_id is not null;
 -- The log of a task, in order.
 create index agent_logs_task_entry_idx on public.agent_logs (task_slug, entry_index) where task_slug is not null;
 -- By workflow and step.
@@ -157,14 +176,21 @@ create trigger set_updated_at before update on public.agent_instances
 for each row execute function public.set_updated_at();
 
 comment on table public.orchestrator_agents is 'The agent that commands the others; one live row per organization.';
-comment on column public.orchestrator_agents.session_id is 'Null until the model''s first reply.';
-comment on column public.orchestrator_agents.total_cost is 'US dollars.';
+comment on column public.orchestrator_agents.session_id is 'Of its own turns; given when the first message makes it.';
+comment on column public.orchestrator_agents.total_cost is 'US dollars, of its own turns; those of its agents stand with them.';
+comment on column public.orchestrator_agents.agent_slug is 'The context agent whose model its turns run on; a default is made by the first message.';
+comment on column public.orchestrator_agents.settings is 'wake, max_instances, max_self_turns, max_tool_calls, max_cost; see configure_orchestrator.';
+comment on column public.orchestrator_agents.metadata is 'blocked {reason, detail, task_id} while it is blocked, waiting {for: person|agents} while it waits.';
 comment on table public.agent_instances is 'Running agents under an orchestrator (document C''s agents), with status and usage.';
-comment on column public.agent_instances.metadata is 'allowed_tools, permission_mode, template_name, template_color, allowed_mcps.';
+comment on column public.agent_instances.metadata is 'allowed_tools, permission_mode, template_name, template_color, allowed_mcps; blocked and waiting as of orchestrator_agents.';
+comment on column public.agent_instances.agent_slug is 'The agent that runs it; null: that of the orchestrator, with this model and system_prompt.';
+comment on column public.agent_instances.created_by is 'For whom it was made; only they and developers archive it.';
 comment on column public.agent_instances.adw_id is 'Workflow it works for, if any; adw_step its step.';
 comment on table public.prompts is 'Every prompt given to the orchestrator (agent_id null) or to one of its instances.';
 comment on column public.prompts.author is 'engineer: a person; orchestrator_agent: the orchestrator.';
-comment on table public.agent_logs is 'Hooks and responses of instances, in order.';
+comment on column public.prompts.task_id is 'The task that carries it out.';
+comment on table public.agent_logs is 'Hooks and responses of instances (agent_id), and of the orchestrator itself (orchestrator_agent_id), in order.';
+comment on column public.agent_logs.entry_index is 'From 1, without gaps, within a task.';
 comment on column public.agent_logs.event_type is 'PreToolUse, PostToolUse, UserPromptSubmit, Stop, SubagentStop, PreCompact, text, thinking, tool_use, tool_result, …';
 comment on table public.system_logs is 'Log of the application itself; rows without an organization are the platform''s.';
 
@@ -187,10 +213,18 @@ for select to authenticated
 using (exists (select from public.orchestrator_agents o where o.id = orchestrator_agent_id));
 create policy "Members see prompts" on public.prompts
 for select to authenticated
-using (exists (select from public.orchestrator_agents o where o.id = orchestrator_agent_id));
+using (
+  exists (select from public.orchestrator_agents o where o.id = orchestrator_agent_id)
+  -- What somebody says to the orchestrator itself is theirs, as its task is.
+  and (agent_id is not null or task_id is null or exists (select from public.tasks t where t.id = task_id))
+);
 create policy "Members see agents' logs" on public.agent_logs
 for select to authenticated
-using (exists (select from public.agent_instances i where i.id = agent_id));
+using (
+  exists (select from public.agent_instances i where i.id = agent_id)
+  or exists (select from public.orchestrator_agents o where o.id = orchestrator_agent_id)
+  and (task_id is null or exists (select from public.tasks t where t.id = task_id))
+);
 create policy "Admins see their organization's system log" on public.system_logs
 for select to authenticated
 using (organization_slug = any (array(select private.my_organizations('admin'))));

@@ -69,6 +69,7 @@ begin
   return case split_part(topic, ':', 1)
     when 'user' then topic = 'user:' || private.my_active_id()
     when 'organization' then substr(topic, 14) = any (array(select private.my_organizations('admin')))
+    when 'orchestrator' then exists (select from public.orchestrator_agents o where o.id = private.uuid_or_null(substr(topic, 14)))
     when 'project' then exists (select from public.projects p where p.id = private.uuid_or_null(substr(topic, 9))) -- as far as RLS shows it
     else false
   end;
@@ -284,12 +285,17 @@ begin
   create policy "Users hear of what they may read" on realtime.messages
   for select to authenticated
   using (extension = 'broadcast' and topic = (select realtime.topic()) and (select private.may_receive(realtime.topic())));
-  foreach v_table in array array['tasks', 'task_events', 'messages', 'input_requests', 'project_steps'] loop
+  -- Every table that somebody has written a broadcast for.
+  for v_table in
+    select substr(f.proname, 11) from pg_catalog.pg_proc f
+    where f.pronamespace = 'private'::regnamespace and f.proname like 'broadcast\_%' and f.prorettype = 'pg_catalog.trigger'::regtype
+    order by f.oid
+  loop
     execute format(
       'create or replace trigger broadcast_new_%1$s after insert on public.%1$s'
       ' referencing new table as new_rows for each statement execute function private.broadcast_%1$s()', v_table
     );
-    if v_table <> 'task_events' then -- append-only
+    if v_table not in ('task_events', 'prompts', 'agent_logs') then -- append-only
       execute format(
         'create or replace trigger broadcast_changed_%1$s after update on public.%1$s'
         ' referencing old table as old_rows new table as new_rows for each statement execute function private.broadcast_%1$s()', v_table

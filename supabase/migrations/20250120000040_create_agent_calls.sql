@@ -91,6 +91,9 @@ begin
     raise exception using errcode = 'PT429', message = 'too_many_calls',
       detail = format('Task %s has led to 100 calls of agents.', origin.root_task_id), hint = 'Answer without another agent.';
   end if;
+  if call ->> 'agent_instance' is not null then
+    return private.start_awaited_command(task, call);
+  end if;
   perform private.usable_agent(origin.agent_slug, task.organization_slug, task.user_id);
   -- An agent that is just being deleted is not waited for.
   perform from public.agents a where a.slug = origin.agent_slug for key share skip locked;

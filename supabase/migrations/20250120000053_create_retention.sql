@@ -379,7 +379,7 @@ begin
   deleted := v_part.deleted;
   is_whole := v_part.is_whole;
   -- What may be much goes first, a part at a time; streamed text is in the response.
-  foreach v_table in array array['task_events', 'input_requests', 'task_comments', 'task_assignments'] loop
+  foreach v_table in array array['task_events', 'agent_logs', 'prompts', 'input_requests', 'task_comments', 'task_assignments'] loop
     exit when not is_whole;
     select m.* into v_part
     from private.move_rows(

@@ -109,6 +109,7 @@ export type Database = {
           agent_slug: string | null;
           archived: boolean;
           created_at: string;
+          created_by: string | null;
           git_worktree: string | null;
           id: string;
           input_tokens: number;
@@ -131,6 +132,7 @@ export type Database = {
           agent_slug?: string | null;
           archived?: boolean;
           created_at?: string;
+          created_by?: string | null;
           git_worktree?: string | null;
           id?: string;
           input_tokens?: number;
@@ -152,6 +154,7 @@ export type Database = {
           agent_slug?: string | null;
           archived?: boolean;
           created_at?: string;
+          created_by?: string | null;
           git_worktree?: string | null;
           id?: string;
           input_tokens?: number;
@@ -183,6 +186,13 @@ export type Database = {
             referencedColumns: ["slug"];
           },
           {
+            foreignKeyName: "agent_instances_created_by_fkey";
+            columns: ["created_by"];
+            isOneToOne: false;
+            referencedRelation: "users";
+            referencedColumns: ["id"];
+          },
+          {
             foreignKeyName: "agent_instances_orchestrator_agent_id_fkey";
             columns: ["orchestrator_agent_id"];
             isOneToOne: false;
@@ -195,15 +205,17 @@ export type Database = {
         Row: {
           adw_id: string | null;
           adw_step: string | null;
-          agent_id: string;
+          agent_id: string | null;
           content: string | null;
           entry_index: number | null;
           event_category: string;
           event_type: string;
           id: string;
+          orchestrator_agent_id: string | null;
           payload: NonNullable<Json>;
           session_id: string | null;
           summary: string | null;
+          task_id: string | null;
           task_slug: string | null;
           timestamp: string;
         };
@@ -211,30 +223,34 @@ export type Database = {
         Insert: {
           adw_id?: string | null;
           adw_step?: string | null;
-          agent_id: string;
+          agent_id?: string | null;
           content?: string | null;
           entry_index?: number | null;
           event_category: string;
           event_type: string;
           id?: string;
+          orchestrator_agent_id?: string | null;
           payload?: NonNullable<Json>;
           session_id?: string | null;
           summary?: string | null;
+          task_id?: string | null;
           task_slug?: string | null;
           timestamp?: string;
         };
         Update: {
           adw_id?: string | null;
           adw_step?: string | null;
-          agent_id?: string;
+          agent_id?: string | null;
           content?: string | null;
           entry_index?: number | null;
           event_category?: string;
           event_type?: string;
           id?: string;
+          orchestrator_agent_id?: string | null;
           payload?: NonNullable<Json>;
           session_id?: string | null;
           summary?: string | null;
+          task_id?: string | null;
           task_slug?: string | null;
           timestamp?: string;
         };
@@ -244,6 +260,34 @@ export type Database = {
             columns: ["agent_id"];
             isOneToOne: false;
             referencedRelation: "agent_instances";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "agent_logs_orchestrator_agent_id_fkey";
+            columns: ["orchestrator_agent_id"];
+            isOneToOne: false;
+            referencedRelation: "orchestrator_agents";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "agent_logs_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "agent_logs_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
+          },
+          {
+            foreignKeyName: "agent_logs_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "tasks";
             referencedColumns: ["id"];
           },
         ];
@@ -1395,6 +1439,7 @@ export type Database = {
       };
       orchestrator_agents: {
         Row: {
+          agent_slug: string | null;
           archived: boolean;
           created_at: string;
           id: string;
@@ -1403,6 +1448,7 @@ export type Database = {
           organization_slug: string;
           output_tokens: number;
           session_id: string | null;
+          settings: NonNullable<Json>;
           status: string;
           system_prompt: string | null;
           total_cost: number;
@@ -1411,6 +1457,7 @@ export type Database = {
         };
         ComputedFields: never;
         Insert: {
+          agent_slug?: string | null;
           archived?: boolean;
           created_at?: string;
           id?: string;
@@ -1419,6 +1466,7 @@ export type Database = {
           organization_slug: string;
           output_tokens?: number;
           session_id?: string | null;
+          settings?: NonNullable<Json>;
           status?: string;
           system_prompt?: string | null;
           total_cost?: number;
@@ -1426,6 +1474,7 @@ export type Database = {
           working_dir?: string | null;
         };
         Update: {
+          agent_slug?: string | null;
           archived?: boolean;
           created_at?: string;
           id?: string;
@@ -1434,6 +1483,7 @@ export type Database = {
           organization_slug?: string;
           output_tokens?: number;
           session_id?: string | null;
+          settings?: NonNullable<Json>;
           status?: string;
           system_prompt?: string | null;
           total_cost?: number;
@@ -1441,6 +1491,20 @@ export type Database = {
           working_dir?: string | null;
         };
         Relationships: [
+          {
+            foreignKeyName: "orchestrator_agents_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agent_containers";
+            referencedColumns: ["agent_slug"];
+          },
+          {
+            foreignKeyName: "orchestrator_agents_agent_slug_fkey";
+            columns: ["agent_slug"];
+            isOneToOne: false;
+            referencedRelation: "agents";
+            referencedColumns: ["slug"];
+          },
           {
             foreignKeyName: "orchestrator_agents_organization_slug_fkey";
             columns: ["organization_slug"];
@@ -1995,6 +2059,7 @@ export type Database = {
           prompt_text: string;
           session_id: string | null;
           summary: string | null;
+          task_id: string | null;
           task_slug: string | null;
           timestamp: string;
         };
@@ -2007,6 +2072,7 @@ export type Database = {
           prompt_text: string;
           session_id?: string | null;
           summary?: string | null;
+          task_id?: string | null;
           task_slug?: string | null;
           timestamp?: string;
         };
@@ -2018,6 +2084,7 @@ export type Database = {
           prompt_text?: string;
           session_id?: string | null;
           summary?: string | null;
+          task_id?: string | null;
           task_slug?: string | null;
           timestamp?: string;
         };
@@ -2034,6 +2101,27 @@ export type Database = {
             columns: ["orchestrator_agent_id"];
             isOneToOne: false;
             referencedRelation: "orchestrator_agents";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "prompts_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "active_tasks";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "prompts_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "dead_letters";
+            referencedColumns: ["task_id"];
+          },
+          {
+            foreignKeyName: "prompts_task_id_fkey";
+            columns: ["task_id"];
+            isOneToOne: false;
+            referencedRelation: "tasks";
             referencedColumns: ["id"];
           },
         ];
@@ -4305,6 +4393,63 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      archive_agent_instance: {
+        Args: { agent_instance_id: string };
+        Returns: {
+          adw_id: string | null;
+          adw_step: string | null;
+          agent_slug: string | null;
+          archived: boolean;
+          created_at: string;
+          created_by: string | null;
+          git_worktree: string | null;
+          id: string;
+          input_tokens: number;
+          metadata: NonNullable<Json>;
+          model: string;
+          name: string;
+          orchestrator_agent_id: string;
+          output_tokens: number;
+          session_id: string | null;
+          status: string;
+          system_prompt: string | null;
+          total_cost: number;
+          updated_at: string;
+          working_dir: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "agent_instances";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      archive_orchestrator: {
+        Args: { organization_slug: string };
+        Returns: {
+          agent_slug: string | null;
+          archived: boolean;
+          created_at: string;
+          id: string;
+          input_tokens: number;
+          metadata: NonNullable<Json>;
+          organization_slug: string;
+          output_tokens: number;
+          session_id: string | null;
+          settings: NonNullable<Json>;
+          status: string;
+          system_prompt: string | null;
+          total_cost: number;
+          updated_at: string;
+          working_dir: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "orchestrator_agents";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       archived_records: {
         Args: { before?: string; kind: string; organization_slug: string; page_size?: number };
         Returns: {
@@ -4320,6 +4465,10 @@ export type Database = {
       };
       begin_repository_sync: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: Json };
       budget_status: { Args: { organization_slug: string }; Returns: Json };
+      call_orchestrator: {
+        Args: { action: string; arguments?: Json; attempt: number; lease_token: string; task_id: string };
+        Returns: Json;
+      };
       cancel_execution: {
         Args: { execution_id: string };
         Returns: {
@@ -4473,6 +4622,32 @@ export type Database = {
         Returns: Json;
       };
       complete_tasks: { Args: { items: Json; worker_id: string }; Returns: Json };
+      configure_orchestrator: {
+        Args: { agent_slug?: string; organization_slug: string; settings?: Json; system_prompt?: string };
+        Returns: {
+          agent_slug: string | null;
+          archived: boolean;
+          created_at: string;
+          id: string;
+          input_tokens: number;
+          metadata: NonNullable<Json>;
+          organization_slug: string;
+          output_tokens: number;
+          session_id: string | null;
+          settings: NonNullable<Json>;
+          status: string;
+          system_prompt: string | null;
+          total_cost: number;
+          updated_at: string;
+          working_dir: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "orchestrator_agents";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       create_deliverable_version: {
         Args: { content: string; deliverable_id: string; file_attachments?: Json; format?: string; metadata?: Json };
         Returns: {
@@ -4623,6 +4798,63 @@ export type Database = {
       fire_schedules: { Args: { items: Json; worker_id: string }; Returns: Json };
       forget_remote_task: { Args: { attempt: number; lease_token: string; task_id: string }; Returns: undefined };
       heartbeat_tasks: { Args: { items: Json; lease_seconds?: number; worker_id: string }; Returns: Json };
+      interrupt_agent_instance: {
+        Args: { agent_instance_id: string };
+        Returns: {
+          adw_id: string | null;
+          adw_step: string | null;
+          agent_slug: string | null;
+          archived: boolean;
+          created_at: string;
+          created_by: string | null;
+          git_worktree: string | null;
+          id: string;
+          input_tokens: number;
+          metadata: NonNullable<Json>;
+          model: string;
+          name: string;
+          orchestrator_agent_id: string;
+          output_tokens: number;
+          session_id: string | null;
+          status: string;
+          system_prompt: string | null;
+          total_cost: number;
+          updated_at: string;
+          working_dir: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "agent_instances";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      interrupt_orchestrator: {
+        Args: { organization_slug: string };
+        Returns: {
+          agent_slug: string | null;
+          archived: boolean;
+          created_at: string;
+          id: string;
+          input_tokens: number;
+          metadata: NonNullable<Json>;
+          organization_slug: string;
+          output_tokens: number;
+          session_id: string | null;
+          settings: NonNullable<Json>;
+          status: string;
+          system_prompt: string | null;
+          total_cost: number;
+          updated_at: string;
+          working_dir: string | null;
+        };
+        SetofOptions: {
+          from: "*";
+          to: "orchestrator_agents";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       keep_remote_task: {
         Args: {
           attempt: number;
@@ -4672,6 +4904,16 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      message_orchestrator: {
+        Args: {
+          agent_instance_id?: string;
+          idempotency_key?: string;
+          message: string;
+          organization_slug: string;
+          user_id?: string;
+        };
+        Returns: Json;
       };
       open_status_webhook: {
         Args: { attempt: number; lease_token: string; task_id: string; ttl_seconds: number };
@@ -5491,6 +5733,10 @@ export type Database = {
         Args: { attempt: number; lease_token: string; server: string; task_id: string };
         Returns: Json;
       };
+      scoped_call_orchestrator: {
+        Args: { action: string; arguments?: Json; attempt: number; lease_token: string; task_id: string };
+        Returns: Json;
+      };
       scoped_claim_tasks: {
         Args: {
           lease_seconds?: number;
@@ -5572,6 +5818,7 @@ export type Database = {
         Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
         Returns: Json;
       };
+      scoped_write_system_logs: { Args: { entries: Json }; Returns: number };
       scoped_write_workflow_data: {
         Args: {
           attempt: number;
@@ -5860,6 +6107,7 @@ export type Database = {
         Args: { attempt: number; lease_token: string; name?: string; plan: Json; task_id: string };
         Returns: Json;
       };
+      write_system_logs: { Args: { entries: Json }; Returns: number };
       write_workflow_data: {
         Args: {
           attempt: number;

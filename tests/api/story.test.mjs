@@ -4,16 +4,18 @@ import { after, before, describe, it } from "node:test";
 import {
   addContextAgent,
   createOrganization,
+  finished,
   join,
   signInAgain,
   signUp,
   startWorker,
+  taskEventsAfter,
   unique,
   until,
   value,
 } from "./support.mjs";
 
-const slugs = [unique("story"), unique("story")];
+const slugs = [unique("story"), unique("story"), unique("story")];
 let stopWorker;
 
 before(async () => (stopWorker = await startWorker(slugs, 0.4)));
@@ -209,5 +211,84 @@ describe("from a wish to a deliverable", { concurrency: true }, () => {
     assert.deepEqual([made.type, made.project_step_id], ["blog-post", byId(steps).post.id]);
     assert.deepEqual(made.deliverable_versions, [{ version_number: 1, content: done.execution_data.output }]);
     assert.match(done.execution_data.output, /teeth/i);
+  });
+
+  it("the orchestrator is talked to, lets an agent work, is watched and steered, as docs/orchestrator.md says", async () => {
+    const organization_slug = slugs[2];
+    const owner = await signUp();
+    await createOrganization(owner, organization_slug);
+    const user = await signUp();
+    await join(owner, user, organization_slug);
+    const { client } = user;
+
+    const message = { organization_slug, message: "Write about tide pools", idempotency_key: unique("key") };
+    const sent = value(await client.rpc("message_orchestrator", message));
+    assert.deepEqual(value(await client.rpc("message_orchestrator", message)), sent);
+    const turn = await finished(client, sent.task_id);
+    assert.equal(turn.status, "completed", turn.error_message);
+    const events = await taskEventsAfter(client, sent.task_id, 0);
+    const tools = events.filter((event) => event.type === "tool").map((event) => event.data.tool);
+    assert.deepEqual(tools, ["create_agent", "call_agent"]);
+    const words = events.filter((event) => event.type === "partial").map((event) => event.data.text);
+    assert.equal(words.join(""), turn.response);
+
+    const chat = value(
+      await client.from("messages").select().eq("conversation_id", sent.conversation_id).order("created_at"),
+    );
+    const said = chat.map((one) => [one.sender_type, one.receiver_type, one.content]);
+    const work = said[2][2];
+    assert.deepEqual(said, [
+      ["user", "orchestrator", "Write about tide pools"],
+      ["orchestrator", "agent", "Write about tide pools"],
+      ["agent", "orchestrator", work],
+      ["orchestrator", "user", turn.response],
+    ]);
+    const [agent] = value(
+      await client.from("agent_instances").select().eq("orchestrator_agent_id", sent.orchestrator_agent_id),
+    );
+    assert.deepEqual([agent.name, agent.status, agent.archived], ["writer", "idle", false]);
+    const log = async (after) =>
+      value(
+        await client
+          .from("agent_logs")
+          .select("entry_index, event_category, event_type, summary")
+          .eq("task_id", sent.task_id)
+          .gt("entry_index", after)
+          .order("entry_index"),
+      );
+    const entries = await log(0);
+    assert.deepEqual(
+      entries.map((entry) => entry.entry_index),
+      entries.map((_, index) => index + 1),
+    );
+    assert.deepEqual(await log(entries.length - 1), entries.slice(-1));
+    assert.equal(entries.at(-1).event_type, "Stop");
+    const prompts = value(
+      await client.from("prompts").select("author").eq("orchestrator_agent_id", agent.orchestrator_agent_id),
+    );
+    assert.deepEqual(prompts.map((prompt) => prompt.author).sort(), ["engineer", "orchestrator_agent"]);
+
+    const direct = value(
+      await client.rpc("message_orchestrator", { ...message, idempotency_key: null, agent_instance_id: agent.id }),
+    );
+    assert.equal((await finished(client, direct.task_id)).method, "command_agent");
+    const stranger = await signUp();
+    for (const [name, given] of [
+      ["message_orchestrator", { organization_slug, message: "Hello" }],
+      ["interrupt_agent_instance", { agent_instance_id: agent.id }],
+      ["archive_agent_instance", { agent_instance_id: agent.id }],
+      ["configure_orchestrator", { organization_slug }],
+    ]) {
+      const { status } = await stranger.client.rpc(name, given);
+      assert.ok([403, 404].includes(status), `${name} answered ${status}`);
+    }
+    const archived = value(await client.rpc("archive_agent_instance", { agent_instance_id: agent.id }));
+    assert.equal(archived.status, "complete");
+    const late = await client.rpc("message_orchestrator", {
+      ...message,
+      idempotency_key: null,
+      agent_instance_id: agent.id,
+    });
+    assert.deepEqual([late.status, late.error.message], [409, "agent_instance_archived"]);
   });
 });

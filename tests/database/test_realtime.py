@@ -10,11 +10,13 @@ import pytest
 from psycopg import sql
 
 from tests.database.kit import Connection, Row, Session, Tenant, Worker, World, connect, item
+from tests.database.orchestrator_kit import ask, boss, tool, turn
 from tests.database.realtime import REALTIME, Crowd, hears, records, repair, sent, topics
 from tests.database.scratch import FILES, apply, instance_of, scratch_database
 from tests.stack import Stack
 
 SECRET = "what nobody may see but in the row itself"
+ORCHESTRATION = ("orchestrator_agents", "agent_instances", "prompts", "agent_logs")
 TABLES = ("tasks", "task_events", "messages", "input_requests", "project_steps")
 
 
@@ -260,9 +262,37 @@ def test_switching_on_once_more_changes_nothing(place: World) -> None:
         )
 
     before = state()
-    assert len(before) == 2 * len(TABLES) - 1 + 1
+    # Inserts and updates, three tables are append-only, and the policy.
+    assert len(before) == 2 * len(TABLES + ORCHESTRATION) - 3 + 1
     assert place.admin.value("select private.enable_realtime()") is True
     assert state() == before
+
+
+def test_an_orchestrators_topic_is_its_members(place: World) -> None:
+    home = place.tenant()
+    member, viewer, stranger = home.join("member"), home.join("viewer"), place.tenant().owner
+    worker = place.worker()
+    place.admin.execute("truncate realtime.messages")
+    lease = turn(home, worker, SECRET, user=member)
+    entry = {"event_category": "response", "event_type": "text", "content": SECRET}
+    ask(home, lease, "log", {"number": 1, "entries": [entry]})
+    tool(home, lease, "create_agent", name="writer")
+    tool(home, lease, "command_agent", name="writer", prompt=SECRET)
+    command = worker.claim_one(home, methods=["command_agent"])
+    ask(home, command, "log", {"number": 1, "entries": [entry]})
+    messages = sent(place)
+    topic = f"orchestrator:{boss(home)['id']}"
+    assert {table: topics(messages, table) for table in ORCHESTRATION} == {
+        "orchestrator_agents": {topic},
+        "agent_instances": {topic},
+        # What is said to the orchestrator and its agents, and what these two did.
+        "prompts": {topic, f"user:{member.id}", f"organization:{home.slug}"},
+        "agent_logs": {topic, f"user:{member.id}", f"organization:{home.slug}"},
+    }
+    assert SECRET not in str([m["payload"] for m in messages if m["event"] in ORCHESTRATION])
+    hearing = {name: s.value("select private.may_receive(%s)", topic) for name, s in
+        {"member": member, "viewer": viewer, "stranger": stranger}.items()}  # fmt: skip
+    assert hearing == {"member": True, "viewer": False, "stranger": False}
 
 
 def test_a_database_without_realtime_has_no_part_of_it(world: World, tenant: Tenant, worker: Worker) -> None:
@@ -283,7 +313,7 @@ def test_realtime_that_comes_later_is_switched_on_by_one_call(stack: Stack) -> N
         with connect(f"{here.database_url('supabase_admin').rpartition('/')[0]}/{name}") as superuser:
             superuser.execute(REALTIME.encode())
         assert value(connection, "select private.enable_realtime()") is True
-        assert value(connection, "select count(*) from pg_trigger where tgname ~ '^broadcast_'") == 9
+        assert value(connection, "select count(*) from pg_trigger where tgname ~ '^broadcast_'") == 15
 
 
 def value(connection: Connection, query: str) -> Any:

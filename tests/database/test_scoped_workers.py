@@ -64,6 +64,7 @@ def traces(tenant: Tenant) -> Row:
         "   where r.organization_slug = o.slug) as data,"
         " (select count(*) from public.usage_events u where u.organization_slug = o.slug) as usage,"
         " (select count(*) from public.deliverables d where d.organization_slug = o.slug) as deliverables,"
+        " (select count(*) from public.system_logs l where l.organization_slug = o.slug) as logs,"
         " (select count(*) from public.input_requests q where q.organization_slug = o.slug) as questions,"
         " (select jsonb_agg(w order by w.id) from private.status_webhooks w"
         "   join public.tasks t on t.id = w.task_id where t.organization_slug = o.slug) as webhooks,"
@@ -132,6 +133,19 @@ ATTACKS |= {
     "write_workflow_data": lambda s, lease: is_refused(s, lease, "write_workflow_data", key="k", value=Jsonb("x")),
     "read_workflow_data": lambda s, lease: is_refused(s, lease, "read_workflow_data", key="k"),
     "write_plan": lambda s, lease: is_refused(s, lease, "write_plan", plan={"steps": []}),
+    "call_orchestrator": lambda s, lease: all(
+        is_refused(s, lease, "call_orchestrator", action=action, arguments={"call_id": "c", "name": "list_agents"})
+        for action in ("begin", "save", "log", "tool")
+    ),
+    "write_system_logs": lambda s, lease: (
+        s.call(
+            "scoped_write_system_logs",
+            entries=Jsonb(
+                [{"level": "ERROR", "message": "x", "organization_slug": lease["task"]["organization_slug"]}]
+            ),
+        )
+        == 1
+    ),
 }
 
 

@@ -23,10 +23,11 @@ LAYERS = (
     {"lanes", "polls", "line"},
     {"deliverable", "laneset", "reports", "logs", "backend", "wakeup"},
     {"door", "secrets", "scoped", "trace"},
-    {"ports", "job", "agents", "flights"},
+    {"ports", "job", "agents", "flights", "system_log"},
     {
         "handlers",
         "planning",
+        "orchestrator",
         "steps",
         "assembly",
         "git",
@@ -93,7 +94,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     [
         ("supabase", {"backend"}),
         ("postgrest", set()),
-        ("pydantic_ai", {"agents"}),
+        ("pydantic_ai", {"agents", "orchestrator"}),
         ("anthropic", {"agents"}),
         ("openai", {"agents"}),
         ("jsonschema", {"schema_check"}),

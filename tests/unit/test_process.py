@@ -17,10 +17,12 @@ from tests.unit.helpers import until
 from workers.__main__ import main
 
 METHODS = [
+    "command_agent",
     "converse",
     "deliver_webhook",
     "evaluate_step",
     "fetch_marketplace_usage",
+    "orchestrate",
     "plan_project",
     "process",
     "publish_agent",

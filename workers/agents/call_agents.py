@@ -31,10 +31,11 @@ class Called(BaseModel):
     agent_slug: str
     prompt: str
     params: dict[str, Any] = {}
+    agent_instance: str | None = None
 
     def request(self) -> AgentCall:
         """Return the call to be made."""
-        return AgentCall(self.tool_call_id, self.agent_slug, self.prompt, self.params)
+        return AgentCall(self.tool_call_id, self.agent_slug, self.prompt, self.params, self.agent_instance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,11 +55,15 @@ class _Checkpoint(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A run that goes on: its messages so far, the answers as the results of its tools, what it had used."""
+    """A run that goes on: its messages so far, the answers as the results of its tools, what it had used.
+
+    `used` is in the ledger already; `total`, where it is given, is what the run has used in all.
+    """
 
     messages: list[ModelMessage]
-    results: DeferredToolResults
+    results: DeferredToolResults | None
     used: RunUsage
+    total: RunUsage | None = None
 
 
 def pause(

@@ -15,6 +15,7 @@ from workers.agents.ask import ask_person
 from workers.agents.call_agents import call_tools
 from workers.agents.checkpoint import resume
 from workers.agents.dialogue import Dialogue
+from workers.agents.extras import Extras
 from workers.agents.limits import Meter
 from workers.agents.llm_config import LlmConfig, read_llm_config
 from workers.agents.offline import OfflineBrief, offline_model
@@ -54,11 +55,16 @@ class ContextAgents:
         self._offline_seconds = offline_seconds
 
     async def run(
-        self, claimed: ClaimedTask, agent: AgentRow, reporter: Reporter, plan: PlanBrief | None = None
+        self,
+        claimed: ClaimedTask,
+        agent: AgentRow,
+        reporter: Reporter,
+        plan: PlanBrief | None = None,
+        extras: Extras | None = None,
     ) -> AgentResult:
         """Run one attempt: requests to the model, streamed, until it answers; after a pause, those that are left.
 
-        With `plan`, the answer is a plan, and `plan.write` has taken it.
+        With `plan`, the answer is a plan, and `plan.write` has taken it. `extras` gives it more than its agent has.
 
         Raises:
             PauseNeeded: the model asks a person, or calls other agents; with the usage of the requests.
@@ -66,14 +72,18 @@ class ContextAgents:
         """
         config = read_llm_config(agent.llm_config)
         resumed = resume(claimed, config.ask_person, reporter)
+        if extras is not None:
+            resumed = extras.furthest(resumed)
         meter = Meter(config, resumed.used) if resumed is not None else Meter(config)
+        if resumed is not None and resumed.total is not None:
+            meter.go_on(resumed.total)
         offline = self._offline_seconds is not None
         if not offline:
             meter.begin()
-        model = await self._model(claimed, agent, config, plan)
+        model = await self._model(claimed, agent, config, plan, extras)
         async with AsyncExitStack() as stack:
-            tools = await self._tools(stack, claimed, config, reporter)
-            dialogue = Dialogue(claimed, agent, config, model, tools, resumed, meter, offline, plan)
+            tools = [*(extras.tools if extras else ()), *await self._tools(stack, claimed, config, reporter)]
+            dialogue = Dialogue(claimed, agent, config, model, tools, resumed, meter, offline, plan, extras)
             reporter.progress(_PROMPT_READY, "Prompt ready")
             return await self._answer(dialogue, reporter)
 
@@ -106,7 +116,14 @@ class ContextAgents:
         by_name = {tool.name: tool for tool in reversed(tools)}  # Our own go first.
         return list(reversed(by_name.values()))
 
-    async def _model(self, claimed: ClaimedTask, agent: AgentRow, config: LlmConfig, plan: PlanBrief | None) -> Model:
+    async def _model(
+        self,
+        claimed: ClaimedTask,
+        agent: AgentRow,
+        config: LlmConfig,
+        plan: PlanBrief | None,
+        extras: Extras | None,
+    ) -> Model:
         if self._offline_seconds is None:
             return await self._providers.model(config.provider, config.model, claimed.task.organization_slug)
         brief = OfflineBrief(
@@ -116,6 +133,7 @@ class ContextAgents:
             agent_context=agent.context,
             seconds=self._offline_seconds,
             plan=plan,
+            steps=extras.offline_steps if extras else None,
         )
         return offline_model(brief)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_ai import Agent, DeferredToolRequests, ModelRetry, StructuredDict, Tool, ToolOutput
+from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models import Model
 from pydantic_ai.run import AgentRunResult
@@ -23,6 +24,7 @@ from workers.agents.documents import (
     text_of,
     title_of,
 )
+from workers.agents.extras import Extras, HookedTools
 from workers.agents.limits import Meter
 from workers.agents.live import ANSWER_TOOL, MODEL_CALLED, LiveAnswer
 from workers.agents.llm_config import AskPerson, LlmConfig
@@ -53,6 +55,7 @@ class Dialogue:
     meter: Meter
     offline: bool
     plan: PlanBrief | None = None
+    extras: Extras | None = None
     sent: bool = False
     _problems: list[dict[str, str]] = field(default_factory=list)
 
@@ -83,7 +86,7 @@ class Dialogue:
             instructions=self.agent.context or None,
             # An answer that breaks the schema is asked for once more, with what is wrong with it.
             retries={"tools": 1, "output": 1},
-            capabilities=[TracedTools()] if self.tools else None,
+            capabilities=self._capabilities(),
         )
 
         @runner.output_validator
@@ -105,6 +108,11 @@ class Dialogue:
 
         return runner
 
+    def _capabilities(self) -> list[AbstractCapability[None]] | None:
+        if not self.tools:
+            return None
+        return [TracedTools()] if self.extras is None else [TracedTools(), HookedTools(self.extras)]
+
     async def _checked_plan(self, plan: PlanBrief, answer: Any) -> Any:
         """Let the database judge and keep a plan: it checks all of the format, and quicker than a schema can."""
         self._problems = []
@@ -116,6 +124,8 @@ class Dialogue:
     async def _converse(self, runner: Agent[None, Any], live: LiveAnswer) -> AgentRunResult[Any]:
         prompt: str | None = render_prompt(self.claimed.task.prompt, self.claimed.task.params)
         history, results = render_history(self.claimed.history), None
+        if self.extras is not None:
+            history = list(self.extras.history)
         if self.resumed is not None:
             prompt, history, results = None, self.resumed.messages, self.resumed.results
         async with runner.iter(
@@ -123,13 +133,15 @@ class Dialogue:
             message_history=history,
             deferred_tool_results=results,
             model_settings=lambda _context: self.meter.settings(),
-            usage=copy(self.meter.before),
+            usage=copy(self.meter.total),
             usage_limits=self.meter.usage_limits(),
         ) as run:
             async for node in run:
                 if not Agent.is_model_request_node(node):
                     continue
                 await self._request(node, run.ctx, live)
+                if self.extras is not None:
+                    await self.extras.responded(run.ctx.state.message_history, self.meter.kept())
             if run.result is None:
                 raise RuntimeError("the run ended without a result")
             self.meter.total = self._estimated(run.result.response) if self.offline else run.usage
@@ -174,7 +186,9 @@ class Dialogue:
     def _estimated(self, response: ModelResponse) -> RunUsage:
         """Return about what a language model would have counted."""
         asked = [self.agent.context, self.claimed.task.prompt, *(turn.content for turn in self.claimed.history)]
-        asked += [str(told) for told in self.resumed.results.calls.values()] if self.resumed else []
+        asked += (
+            [str(told) for told in self.resumed.results.calls.values()] if self.resumed and self.resumed.results else []
+        )
         written = [part.content if isinstance(part, TextPart) else str(part) for part in response.parts]
         counted = RunUsage(input_tokens=estimate_tokens(*asked), output_tokens=estimate_tokens(*written), requests=1)
         return self.meter.before + counted

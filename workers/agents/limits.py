@@ -35,6 +35,11 @@ class Meter:
         self.total = copy(self.before)
         self.tool_calls = self.before.tool_calls
 
+    def go_on(self, total: RunUsage) -> None:
+        """Begin with what the run has used in all, of which `before` is in the ledger already."""
+        self.total = copy(total)
+        self.tool_calls = total.tool_calls
+
     @property
     def since(self) -> RunUsage:
         """What this attempt used since it began or went on; the rest is in the ledger already."""

@@ -25,6 +25,7 @@ from pydantic_ai.models.function import (
 
 from workers.agents.ask import ASK_PERSON, NO_ANSWER
 from workers.agents.draft import write_draft
+from workers.agents.extras import OfflineCall, OfflineSteps
 from workers.agents.plan_format import PlanBrief
 from workers.agents.sample import fill_schema
 from workers.agents.sample_plan import sample_plan
@@ -47,6 +48,7 @@ class OfflineBrief:
     agent_context: str
     seconds: float
     plan: PlanBrief | None = None
+    steps: OfflineSteps | None = None
 
 
 def offline_model(brief: OfflineBrief) -> Model:
@@ -56,6 +58,10 @@ def offline_model(brief: OfflineBrief) -> Model:
     """
 
     async def write(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[_Streamed]:
+        if brief.steps is not None:
+            async for piece in _play(brief.steps(messages), brief.seconds):
+                yield piece
+            return
         told = _told(messages)
         may_ask = any(tool.name == ASK_PERSON for tool in info.function_tools)
         if may_ask and told is None and "audience" not in brief.params:
@@ -78,6 +84,14 @@ def offline_model(brief: OfflineBrief) -> Model:
             name = None
 
     return FunctionModel(stream_function=write, model_name=OFFLINE)
+
+
+async def _play(step: OfflineCall | str, seconds: float) -> AsyncIterator[_Streamed]:
+    if isinstance(step, str):
+        async for piece in _slowly(step, seconds):
+            yield piece
+        return
+    yield {0: DeltaToolCall(name=step.tool, json_args=json.dumps(step.arguments), tool_call_id=step.call_id)}
 
 
 def _told(messages: list[ModelMessage]) -> dict[str, Any] | None:
