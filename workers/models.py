@@ -2520,3 +2520,15 @@ class PublicRecentConversations(BaseModel):
     title: str | None
     updated_at: datetime.datetime
     user_id: uuid.UUID
+
+
+class PublicRetentionStatus(BaseModel):
+    archive_days: int | None
+    archived: int | None
+    behind: int | None
+    delete_days: int | None
+    deleted: int | None
+    kind: str | None
+    last_error: str | None
+    last_run_at: datetime.datetime | None
+    oldest_at: datetime.datetime | None

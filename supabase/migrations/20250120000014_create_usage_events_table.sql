@@ -66,6 +66,52 @@ using (
   or organization_slug = any (array(select private.my_organizations('admin')))
 );
 
+-- Totals of what has left runs and the ledger --------------------------------------------------------------------------
+
+create table private.usage_totals (
+  id bigint generated always as identity primary key,
+  organization_slug text not null references public.organizations (slug) on delete cascade,
+  period_start timestamptz not null,
+  kind text not null,
+  name text not null,
+  runs bigint,
+  cost numeric,
+  tokens numeric,
+  constraint kind_is_known check (kind in ('status', 'model'))
+);
+
+-- An organization's totals by month (organization_usage, foreign key).
+create index usage_totals_organization_idx on private.usage_totals (organization_slug, period_start, kind, name);
+
+comment on table private.usage_totals is
+  'What runs and usage_events that are deleted added to organization_usage: appended in the transaction that deletes them, and added up later by retention, so that nobody waits for a row.';
+comment on column private.usage_totals.kind is 'status: runs that ended in the state of that name; model: tokens and cost of agent/provider/model.';
+
+alter table private.usage_totals enable row level security;
+revoke all on private.usage_totals from anon, authenticated, service_role;
+grant select on private.usage_totals to authenticated, service_role; -- for the view; the schema is not exposed
+create policy "Admins count what is gone, too" on private.usage_totals for select to authenticated
+using (organization_slug = any (array(select private.my_organizations('admin'))));
+
+create function private.count_deleted_runs() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.usage_totals (organization_slug, period_start, kind, name, runs)
+  select o.organization_slug, date_trunc('month', o.created_at at time zone 'UTC') at time zone 'UTC', 'status', o.status, count(*)
+  from old_rows o
+  where exists (select from public.organizations x where x.slug = o.organization_slug)
+  group by 1, 2, 4;
+  return null;
+end;
+$$;
+comment on function private.count_deleted_runs() is 'After runs are deleted, by whatever hand: they stay counted in organization_usage, but for those that go with their organization.';
+revoke execute on function private.count_deleted_runs() from public;
+
+create trigger count_deleted_runs after delete on public.runs
+referencing old table as old_rows
+for each statement execute function private.count_deleted_runs();
+
 create function private.ids_in(items jsonb, key text) returns uuid[]
 language sql immutable set search_path = ''
 as $$

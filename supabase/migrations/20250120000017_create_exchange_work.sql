@@ -209,11 +209,12 @@ begin
   perform private.purge_step_payloads();
   perform private.tend_marketplaces();
   perform private.settle_forgotten_orchestrators();
+  perform private.keep_retention();
   return true;
 end;
 $$;
 comment on function private.reap_tasks() is
-  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, executions of workflows, floors, budgets, old deliveries of webhooks, payloads of steps, marketplaces, orchestrators, old answers. True when it was this call''s turn.';
+  'Housekeeping, once a second over all workers: late tasks, expired questions, forgotten tasks, executions of workflows, floors, budgets, old deliveries of webhooks, payloads of steps, marketplaces, orchestrators, old answers, retention. True when it was this call''s turn.';
 revoke execute on function private.reap_tasks() from public;
 grant execute on function private.reap_tasks() to service_role;
 

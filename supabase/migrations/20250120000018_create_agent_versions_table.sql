@@ -5,6 +5,81 @@ create schema if not exists archive;
 comment on schema archive is 'Rows that retention has taken out of public. Not exposed by PostgREST.';
 revoke all on schema archive from public;
 
+-- Partitions by month ------------------------------------------------------------------------------------------------
+
+create schema if not exists partitions;
+comment on schema partitions is 'Months of the large append-only tables. Not exposed by PostgREST; rows are read and written by their tables in public and archive.';
+revoke all on schema partitions from public;
+
+create table private.partitioned_tables (
+  name text primary key,
+  time_column text not null,
+  months_ahead integer not null default 2,
+  constraint months_ahead_are_few check (months_ahead between 2 and 24)
+);
+comment on table private.partitioned_tables is 'Tables that are partitioned by month: schema.table, the column that decides, and how many months are made ahead.';
+revoke all on private.partitioned_tables from anon, authenticated, service_role;
+
+create function private.make_partition(name text, month date) returns boolean
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC'
+as $$
+declare
+  v_default constant text := regexp_replace(replace(make_partition.name, '.', '_'), '^public_', '');
+  v_partition constant text := case when month is null then v_default || '_default' else v_default || to_char(month, '_YYYY_MM') end;
+  v_from constant timestamptz := month::timestamptz;
+  v_to constant timestamptz := (month + interval '1 month')::timestamptz;
+  v_column constant text := (select p.time_column from private.partitioned_tables p where p.name = make_partition.name);
+  v_is_taken boolean;
+begin
+  if to_regclass('partitions.' || quote_ident(v_partition)) is not null then
+    return false;
+  end if;
+  if month is null then
+    execute format('create table partitions.%I partition of %s default', v_partition, make_partition.name::regclass);
+  else
+    -- What came while there was no month for it stays where it is.
+    execute format('select exists (select from partitions.%I where %I >= %L and %I < %L)', v_default || '_default', v_column, v_from, v_column, v_to)
+    into v_is_taken;
+    if v_is_taken then
+      return false;
+    end if;
+    execute format('create table partitions.%I partition of %s for values from (%L) to (%L)', v_partition, make_partition.name::regclass, v_from, v_to);
+  end if;
+  execute format('alter table partitions.%I enable row level security', v_partition);
+  execute format('revoke all on partitions.%I from public, anon, authenticated, service_role', v_partition);
+  return true;
+end;
+$$;
+comment on function private.make_partition(text, date) is
+  'Makes the partition of a table for the month that begins on this day (UTC), or its default partition (null), with row-level security and no rights. False when it is there, or when the default holds rows of that month.';
+revoke execute on function private.make_partition(text, date) from public;
+grant execute on function private.make_partition(text, date) to service_role;
+
+create function private.make_months(name text) returns integer
+language sql volatile security invoker set search_path = ''
+as $$
+  select count(*) filter (where private.make_partition(p.name, (date_trunc('month', private.clock() at time zone 'UTC') + make_interval(months => m.ahead))::date))::integer
+  from private.partitioned_tables p
+  cross join lateral generate_series(0, p.months_ahead) m (ahead)
+  where p.name = make_months.name;
+$$;
+comment on function private.make_months(text) is 'Makes the partitions of this month and of those ahead that are not there; returns how many it made.';
+revoke execute on function private.make_months(text) from public;
+
+create function private.partition_by_month(name text, time_column text, months_ahead integer default 2) returns void
+language plpgsql volatile security invoker set search_path = ''
+as $$
+begin
+  insert into private.partitioned_tables (name, time_column, months_ahead)
+  values (partition_by_month.name, partition_by_month.time_column, partition_by_month.months_ahead);
+  perform private.make_partition(partition_by_month.name, null);
+  perform private.make_months(partition_by_month.name);
+end;
+$$;
+comment on function private.partition_by_month(text, text, integer) is
+  'Called once by the migration that makes a table partitioned by range of a time: its default partition, and the first months. Retention makes and drops the others (migration 53).';
+revoke execute on function private.partition_by_month(text, text, integer) from public;
+
 create table public.agent_versions (
   id uuid primary key default gen_random_uuid(),
   agent_slug text not null references public.agents (slug) on delete cascade,
@@ -24,6 +99,8 @@ create table archive.agent_versions (like public.agent_versions including defaul
 alter table archive.agent_versions add column archived_at timestamptz not null default now(), add primary key (id);
 -- Deleted after a year.
 create index agent_versions_archived_at_idx on archive.agent_versions (archived_at);
+-- What goes with its agent.
+create index agent_versions_agent_idx on archive.agent_versions (agent_slug);
 comment on table archive.agent_versions is 'Versions of agents beyond the last ten.';
 
 -- Triggers -----------------------------------------------------------------------------------------------------------

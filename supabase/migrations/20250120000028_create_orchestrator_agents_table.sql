@@ -72,7 +72,7 @@ create index agent_instances_updated_at_idx on public.agent_instances (updated_a
 create index agent_instances_name_idx on public.agent_instances (name);
 
 create table public.prompts (
-  id uuid primary key default gen_random_uuid(),
+  id uuid not null default gen_random_uuid(),
   orchestrator_agent_id uuid not null references public.orchestrator_agents (id) on delete cascade,
   agent_id uuid references public.agent_instances (id) on delete cascade,
   task_id uuid references public.tasks (id) on delete cascade,
@@ -82,8 +82,9 @@ create table public.prompts (
   summary text,
   session_id text,
   timestamp timestamptz not null default clock_timestamp(),
-  constraint author_is_known check (author in ('engineer', 'orchestrator_agent'))
-);
+  constraint author_is_known check (author in ('engineer', 'orchestrator_agent')),
+  primary key (id, timestamp)
+) partition by range (timestamp);
 -- An orchestrator's prompts in order (policies, foreign key).
 create index prompts_orchestrator_idx on public.prompts (orchestrator_agent_id, timestamp desc);
 -- Prompts to an instance (foreign key).
@@ -96,7 +97,7 @@ create index prompts_timestamp_idx on public.prompts (timestamp desc);
 create index prompts_task_slug_idx on public.prompts (task_slug) where task_slug is not null;
 
 create table public.agent_logs (
-  id uuid primary key default gen_random_uuid(),
+  id uuid not null default gen_random_uuid(),
   agent_id uuid references public.agent_instances (id) on delete cascade,
   orchestrator_agent_id uuid references public.orchestrator_agents (id) on delete cascade,
   task_id uuid references public.tasks (id) on delete cascade,
@@ -112,8 +113,9 @@ create table public.agent_logs (
   summary text,
   timestamp timestamptz not null default clock_timestamp(),
   constraint event_category_is_known check (event_category in ('hook', 'response')),
-  constraint of_an_instance_or_of_the_orchestrator_itself check (num_nonnulls(agent_id, orchestrator_agent_id) = 1)
-);
+  constraint of_an_instance_or_of_the_orchestrator_itself check (num_nonnulls(agent_id, orchestrator_agent_id) = 1),
+  primary key (id, timestamp)
+) partition by range (timestamp);
 -- The log of an instance (policies, foreign key).
 create index agent_logs_agent_id_idx on public.agent_logs (agent_id, timestamp desc);
 -- The orchestrator's own log (policies, foreign key).
@@ -133,7 +135,7 @@ create index agent_logs_timestamp_idx on public.agent_logs (timestamp desc);
 create index agent_logs_session_idx on public.agent_logs (session_id) where session_id is not null;
 
 create table public.system_logs (
-  id uuid primary key default gen_random_uuid(),
+  id uuid not null default gen_random_uuid(),
   organization_slug text references public.organizations (slug) on delete cascade,
   agent_id uuid references public.agent_instances (id) on delete set null,
   file_path text,
@@ -144,8 +146,9 @@ create table public.system_logs (
   summary text,
   metadata jsonb not null default '{}',
   timestamp timestamptz not null default clock_timestamp(),
-  constraint level_is_known check (level in ('DEBUG', 'INFO', 'WARNING', 'ERROR'))
-);
+  constraint level_is_known check (level in ('DEBUG', 'INFO', 'WARNING', 'ERROR')),
+  primary key (id, timestamp)
+) partition by range (timestamp);
 -- An organization's log (policies, foreign key).
 create index system_logs_organization_idx on public.system_logs (organization_slug, timestamp desc);
 -- Foreign key.
@@ -155,6 +158,10 @@ create index system_logs_level_idx on public.system_logs (level);
 create index system_logs_timestamp_idx on public.system_logs (timestamp desc);
 create index system_logs_adw_id_idx on public.system_logs (adw_id) where adw_id is not null;
 create index system_logs_adw_step_idx on public.system_logs (adw_step) where adw_step is not null;
+
+-- By month, dropped when the month is old enough (retention, migration 53).
+select private.partition_by_month(t.name, 'timestamp')
+from unnest(array['public.prompts', 'public.agent_logs', 'public.system_logs']) t (name);
 
 -- C's chat is public.messages: the instance that speaks or is spoken to, and the summary.
 alter table public.messages

@@ -1,7 +1,7 @@
 -- Audit: who changed what in tenancy, agents, credentials and limits. Written by triggers, read by admins, changed by nobody.
 
 create table public.audit_logs (
-  id bigint generated always as identity primary key,
+  id bigint generated always as identity,
   organization_slug text not null,
   actor_user_id uuid,
   actor_role text not null,
@@ -10,11 +10,15 @@ create table public.audit_logs (
   row_key text not null,
   changes jsonb not null default '{}',
   created_at timestamptz not null default now(),
-  constraint action_is_known check (action in ('insert', 'update', 'delete'))
-);
+  constraint action_is_known check (action in ('insert', 'update', 'delete')),
+  primary key (id, created_at)
+) partition by range (created_at);
+select private.partition_by_month('public.audit_logs', 'created_at');
 
 -- An organization's log, newest first (policies).
 create index audit_logs_organization_time_idx on public.audit_logs (organization_slug, created_at desc);
+-- What is old enough for the archive.
+create index audit_logs_created_at_idx on public.audit_logs (created_at);
 -- What a user did.
 create index audit_logs_actor_idx on public.audit_logs (actor_user_id, created_at desc);
 

@@ -74,18 +74,24 @@ select md5(o.slug || to_char(m.period_start at time zone 'UTC', 'YYYY-MM'))::uui
   coalesce(jsonb_object_agg(m.name, jsonb_build_object('tokens', m.tokens, 'cost', m.cost)) filter (where m.kind = 'model'), '{}') as usage_details
 from public.organizations o
 join (
-  select r.organization_slug, date_trunc('month', r.created_at at time zone 'UTC') at time zone 'UTC' as period_start,
-    'status' as kind, r.status as name, count(*) as runs, null::numeric as cost, null::numeric as tokens
-  from public.runs r group by 1, 2, 4
-  union all
-  select u.organization_slug, date_trunc('month', u.created_at at time zone 'UTC') at time zone 'UTC', 'model',
-    concat_ws('/', coalesce(u.agent_slug, '-'), u.provider, u.model), null, sum(u.cost), sum(u.input_tokens + u.output_tokens)
-  from public.usage_events u group by 1, 2, 4
+  select p.organization_slug, p.period_start, p.kind, p.name, sum(p.runs) as runs, sum(p.cost) as cost, sum(p.tokens) as tokens
+  from (
+    select r.organization_slug, date_trunc('month', r.created_at at time zone 'UTC') at time zone 'UTC' as period_start,
+      'status' as kind, r.status as name, count(*) as runs, null::numeric as cost, null::numeric as tokens
+    from public.runs r group by 1, 2, 4
+    union all
+    select u.organization_slug, date_trunc('month', u.created_at at time zone 'UTC') at time zone 'UTC', 'model',
+      concat_ws('/', coalesce(u.agent_slug, '-'), u.provider, u.model), null, sum(u.cost), sum(u.input_tokens + u.output_tokens)
+    from public.usage_events u group by 1, 2, 4
+    union all
+    select t.organization_slug, t.period_start, t.kind, t.name, t.runs, t.cost, t.tokens from private.usage_totals t
+  ) p
+  group by p.organization_slug, p.period_start, p.kind, p.name
 ) m on m.organization_slug = o.slug
 where not private.is_client() or o.slug in (select private.my_organizations('admin'))
 group by o.slug, m.period_start;
 comment on view public.organization_usage is
-  'Runs, tokens and cost (US dollars) of an organization by calendar month (UTC), for its admins. Computed from runs and usage_events, so it equals the ledger at all times. usage_details: {"agent/provider/model": {tokens, cost}}, - for no agent; cost is null where no price is known.';
+  'Runs, tokens and cost (US dollars) of an organization by calendar month (UTC), for its admins. Computed from runs, usage_events and the totals of those that retention has removed, so it equals the ledger at all times. usage_details: {"agent/provider/model": {tokens, cost}}, - for no agent; cost is null where no price is known.';
 
 revoke all on public.recent_conversations, public.active_tasks, public.agent_activity, public.project_progress,
 public.agent_metrics, public.performance_logs, public.organization_usage from anon, authenticated, service_role;

@@ -68,7 +68,7 @@ revoke execute on function private.payload_id(text, jsonb) from public;
 grant execute on function private.payload_id(text, jsonb) to service_role;
 
 create function private.purge_step_payloads() returns integer
-language plpgsql volatile security invoker set search_path = '' set enable_seqscan = off
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_old uuid[];
@@ -85,17 +85,28 @@ begin
   if v_old = '{}' then
     return 0;
   end if;
-  delete from private.step_payloads p
-  where p.id = any (v_old)
-    and not exists (select from public.run_steps s where s.input_payload = p.id)
-    and not exists (select from public.run_steps s where s.output_payload = p.id);
-  get diagnostics v_removed = row_count;
+  with gone as (
+    delete from private.step_payloads p
+    where p.id = any (v_old)
+      and not exists (select from public.run_steps s where s.input_payload = p.id)
+      and not exists (select from public.run_steps s where s.output_payload = p.id)
+    returning p.*
+  ),
+  kept as (
+    -- The steps that named them are in the archive; so is this, for as long.
+    insert into archive.records (kind, record_id, organization_slug, data, delete_at)
+    select 'step_payloads', g.id::text, g.organization_slug, to_jsonb(g), d.delete_at
+    from gone g
+    cross join lateral unnest(private.delete_times(array[g.looked_at], private.retention_period('tasks', g.organization_slug))) d (delete_at)
+    where d.delete_at > private.clock()
+  )
+  select count(*) into v_removed from gone g;
   update private.step_payloads p set looked_at = private.clock() where p.id = any (v_old);
   return v_removed;
 end;
 $$;
 comment on function private.purge_step_payloads() is
-  'Removes payloads that no step names any more, of at most 200 that nobody has looked at for 32 days; returns how many. Called by the reaper.';
+  'Moves payloads that no step names any more to the archive, of at most 200 that nobody has looked at for 32 days; returns how many. Called by the reaper.';
 revoke execute on function private.purge_step_payloads() from public;
 grant execute on function private.purge_step_payloads() to service_role;
 

@@ -80,9 +80,11 @@ comment on table private.orchestrator_costs is 'What is in the ledger and not ye
 
 create table private.orchestrator_work (
   id bigint generated always as identity primary key,
-  task_id uuid not null
+  task_id uuid not null,
+  failures integer not null default 0
 );
 comment on table private.orchestrator_work is 'Turns and commands whose orchestrator, instance or conversation was locked when they changed. Read and emptied by the reaper.';
+comment on column private.orchestrator_work.failures is 'How often settling it has failed; after ten times it is left.';
 
 create table private.agent_sessions (
   agent_instance_id uuid primary key references public.agent_instances (id) on delete cascade,
@@ -260,6 +262,14 @@ comment on function private.status_of_owner(uuid, uuid, jsonb) is
   'What an orchestrator (instance null) or an instance is doing, {status, metadata}: executing while a task of its is to run or runs, waiting while one is paused, blocked after a failure or a limit, else complete or idle.';
 revoke execute on function private.status_of_owner(uuid, uuid, jsonb) from public;
 
+create function private.added(counter bigint, more numeric) returns bigint
+language sql immutable set search_path = ''
+as $$
+  select least(counter + more, 9223372036854775807)::bigint;
+$$;
+comment on function private.added(bigint, numeric) is 'A counter with more, which stays at the highest number: providers may say what they like.';
+revoke execute on function private.added(bigint, numeric) from public;
+
 create function private.refresh_owner(orchestrator_agent_id uuid, agent_instance_id uuid) returns void
 language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
@@ -279,16 +289,16 @@ begin
     select private.status_of_owner(o.id, null, o.metadata) into v_state from public.orchestrator_agents o where o.id = refresh_owner.orchestrator_agent_id;
     update public.orchestrator_agents o
     set status = case when o.archived then o.status else v_state ->> 'status' end, metadata = v_state -> 'metadata',
-      input_tokens = o.input_tokens + v_costs.input_tokens,
-      output_tokens = o.output_tokens + v_costs.output_tokens, total_cost = o.total_cost + v_costs.cost
+      input_tokens = private.added(o.input_tokens, v_costs.input_tokens), output_tokens = private.added(o.output_tokens, v_costs.output_tokens),
+      total_cost = least(o.total_cost + v_costs.cost, 99999999)
     where o.id = refresh_owner.orchestrator_agent_id;
   else
     select private.status_of_owner(refresh_owner.orchestrator_agent_id, i.id, i.metadata) into v_state
     from public.agent_instances i where i.id = refresh_owner.agent_instance_id;
     update public.agent_instances i
     set status = case when i.archived then i.status else v_state ->> 'status' end, metadata = v_state -> 'metadata',
-      session_id = coalesce(i.session_id, gen_random_uuid()::text), input_tokens = i.input_tokens + v_costs.input_tokens,
-      output_tokens = i.output_tokens + v_costs.output_tokens, total_cost = i.total_cost + v_costs.cost
+      session_id = coalesce(i.session_id, gen_random_uuid()::text), input_tokens = private.added(i.input_tokens, v_costs.input_tokens),
+      output_tokens = private.added(i.output_tokens, v_costs.output_tokens), total_cost = least(i.total_cost + v_costs.cost, 99999999)
     where i.id = refresh_owner.agent_instance_id;
   end if;
 end;
@@ -469,15 +479,25 @@ create function private.settle_forgotten_orchestrators() returns void
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
 declare
-  v_tasks uuid[];
+  v_work record;
 begin
-  with taken as (
-    delete from private.orchestrator_work w
-    where w.id in (select x.id from private.orchestrator_work x order by x.id limit 200 for update skip locked)
-    returning w.task_id
-  )
-  select array_agg(distinct t.task_id) into v_tasks from taken t;
-  perform private.settle_orchestrator_task(w.task_id) from unnest(v_tasks) w (task_id);
+  for v_work in
+    with taken as (
+      delete from private.orchestrator_work w
+      where w.id in (select x.id from private.orchestrator_work x order by x.id limit 200 for update skip locked)
+      returning w.task_id, w.failures
+    )
+    select t.task_id, max(t.failures) as failures from taken t group by t.task_id
+  loop
+    begin
+      perform private.settle_orchestrator_task(v_work.task_id);
+    exception
+      -- One that cannot be settled keeps neither the others nor the rest of the housekeeping.
+      when others then
+        raise warning 'task % was not settled for its orchestrator: %', v_work.task_id, sqlerrm;
+        insert into private.orchestrator_work (task_id, failures) select v_work.task_id, v_work.failures + 1 where v_work.failures < 9;
+    end;
+  end loop;
 end;
 $$;
 comment on function private.settle_forgotten_orchestrators() is 'What turns and commands could not settle when they changed, at most 200 a call. Called by the reaper.';
@@ -587,18 +607,26 @@ begin
   if old.status = 'in_progress' then
     -- All that a run used is in the ledger before it ends; it ends once.
     insert into private.orchestrator_costs (orchestrator_agent_id, agent_instance_id, input_tokens, output_tokens, cost)
-    select v_entry.orchestrator_agent_id, v_entry.agent_instance_id, sum(u.input_tokens), sum(u.output_tokens), coalesce(sum(u.cost), 0)
+    select v_entry.orchestrator_agent_id, v_entry.agent_instance_id, private.added(0, sum(u.input_tokens)), private.added(0, sum(u.output_tokens)),
+      coalesce(sum(u.cost), 0)
     from public.usage_events u
     where u.run_id = old.lease_token
     having count(*) > 0;
   end if;
-  if new.status = 'completed' and v_entry.agent_instance_id is not null then
-    perform private.keep_session(v_entry, new);
-  end if;
   if new.completed_at is not null then
     update private.orchestrator_tasks o set transcript = null where o.id = v_entry.id and o.transcript is not null;
   end if;
-  perform private.settle_orchestrator_task(new.id);
+  begin
+    if new.status = 'completed' and v_entry.agent_instance_id is not null then
+      perform private.keep_session(v_entry, new);
+    end if;
+    perform private.settle_orchestrator_task(new.id);
+  exception
+    -- What came of a task is not lost because of what hangs on it.
+    when others then
+      raise warning 'task % was not settled for its orchestrator: %', new.id, sqlerrm;
+      insert into private.orchestrator_work (task_id) values (new.id);
+  end;
   return null;
 end;
 $$;

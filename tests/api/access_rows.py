@@ -349,4 +349,7 @@ KINDS: dict[str, Kind] = {
     "organization_usage": unwritable("organization_slug", usage),
     "queue_health": replace(unwritable("method", queue), columns="organization_slug, method, pending"),
     "dead_letters": unwritable("task_id", dead_letter),
+    "retention_status": Kind(
+        lambda *_: {}, {"kind": "x"}, key=("kind",), make=lambda *_: {"kind": "tasks"}, columns="kind, archive_days"
+    ),
 }

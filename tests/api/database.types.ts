@@ -4312,6 +4312,21 @@ export type Database = {
           },
         ];
       };
+      retention_status: {
+        Row: {
+          archive_days: number | null;
+          archived: number | null;
+          behind: number | null;
+          delete_days: number | null;
+          deleted: number | null;
+          kind: string | null;
+          last_error: string | null;
+          last_run_at: string | null;
+          oldest_at: string | null;
+        };
+        ComputedFields: never;
+        Relationships: [];
+      };
     };
     Functions: {
       accept_invitation: {
@@ -4434,6 +4449,15 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      archived_records: {
+        Args: { before?: string; kind: string; organization_slug: string; page_size?: number };
+        Returns: {
+          archived_at: string;
+          data: Json;
+          delete_at: string;
+          record_id: string;
+        }[];
       };
       begin_remote_task: {
         Args: { attempt: number; lease_token: string; server: string; task_id: string };
@@ -5911,6 +5935,10 @@ export type Database = {
       };
       set_organization_secret: {
         Args: { ciphertext?: string; description?: string; name: string; organization_slug: string; value?: string };
+        Returns: Json;
+      };
+      set_retention: {
+        Args: { archive_days?: number; delete_days?: number; kind: string; organization_slug?: string };
         Returns: Json;
       };
       skip_project_step: {

@@ -75,7 +75,7 @@ USER_TABLES = VIEWS | {
     "workflow_executions",
     "workflows",
 }
-TABLES = USER_TABLES | {"workers"}
+TABLES = USER_TABLES | {"workers", "retention_status"}
 
 # name -> arguments with which it can be called. Functions of users that act on their own membership are not a server's.
 SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
@@ -135,6 +135,8 @@ SHARED_FUNCTIONS: dict[str, dict[str, Any]] = {
     "set_git_credential": {"repository_id": NOBODY, "encrypted_token": "gAAAA" + "x" * 80},
     "set_member_role": {**MEMBER, "role": "member"},
     "set_organization_limits": {"organization_slug": "none", "limits": {}},
+    "archived_records": {"organization_slug": "none", "kind": "tasks"},
+    "set_retention": {"kind": "none"},
     "set_organization_secret": {"organization_slug": "none", "name": "A_KEY", "ciphertext": "gAAAA" + "x" * 80},
     "sync_repository": {"repository_id": NOBODY},
     "start_workflow": {"workflow_id": NOBODY},

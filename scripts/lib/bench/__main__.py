@@ -38,7 +38,7 @@ EPILOG = """\
   dag       1,000 steps of projects against as many tasks; a step of a project of 10,000 against one of 10
   history   claims after 1,000,000 finished tasks, ten workers on 1,000 organizations, one task behind 100,000 others
   soak      memory of a worker over 1,000,000 no-op tasks
-  trace     what recording steps costs no-op tasks, and a whole tree of runs among 1,000,000 steps
+  trace     what recording steps costs no-op tasks, a tree of runs among 1,000,000 steps, claims beside retention
   snapshot  a fixed rate with and without a long-running snapshot beside it
 
 The peers of `queue` are installed from PyPI into .stack/bench-peers, as scripts/lib/bench/queue/peers.lock says.

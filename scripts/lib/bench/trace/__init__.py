@@ -1,15 +1,15 @@
-"""`scripts/bench trace`: what tracing costs, and how fast a whole tree of runs is read among a million steps."""
+"""`scripts/bench trace`: what tracing costs, a tree of runs among a million steps, and claims beside retention."""
 
 from collections.abc import Sequence
 
 from bench.options import Options
 from bench.queue import lab
 from bench.results import Result
-from bench.trace import cost, reading
+from bench.trace import cost, reading, retention
 from localstack.instance import Instance
 
 
 def run(stack: Instance, options: Options) -> Sequence[Result]:
-    """Both parts; about ten minutes."""
+    """All parts; about fifteen minutes."""
     with lab.opened(stack, options) as found:
-        return [*cost.run(found), *reading.run(found)]
+        return [*cost.run(found), *reading.run(found), *retention.run(found)]
