@@ -413,8 +413,8 @@ begin
   end if;
   perform from public.agents a
   where a.slug = (select o.agent_slug from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id) for key share skip locked;
-  if not found then
-    return not exists (select from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id and o.agent_slug is not null);
+  if not found and exists (select from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id and o.agent_slug is not null) then
+    return false;
   end if;
   select i.* into v_instance from public.agent_instances i where i.id = entry.agent_instance_id;
   select entry.turn_task_id is not null and not entry.is_awaited and task.status <> 'cancelled' and not o.archived

@@ -602,6 +602,19 @@ def test_deleting_what_it_hangs_on(tenant: Tenant, worker: Worker) -> None:
     tenant.world.admin.execute("delete from public.organizations where slug = %s", tenant.slug)
 
 
+def test_an_answer_is_told_although_the_orchestrators_agent_is_gone(tenant: Tenant, worker: Worker) -> None:
+    made(tenant, worker, agent_slug=tenant.agent)
+    lease = turn(tenant, worker)
+    tool(tenant, lease, "command_agent", name="writer", prompt="Write.")
+    assert worker.complete(lease) == "ok"
+    tenant.owner.execute("delete from public.agents where slug = %s", boss(tenant)["agent_slug"])
+    assert worker.complete(worker.claim_one(tenant), response="Text") == "ok"
+    assert messages(tenant)[-1] == ("agent", "orchestrator", "Text")
+    assert boss(tenant)["metadata"]["blocked"]["reason"] == "agent_missing"
+    say(tenant)
+    assert (boss(tenant)["status"], len(worker.claim(tenant))) == ("executing", 1)
+
+
 def test_the_platform_log_takes_batches(tenant: Tenant) -> None:
     entries = [
         {"level": "WARNING", "message": "It hangs.", "organization_slug": tenant.slug, "metadata": {"a": 1}},

@@ -1,14 +1,12 @@
-"""Whoever means harm to the orchestrator: floods, replays, numbers and rows that break its bookkeeping, and others' eyes."""
+"""Whoever means harm to the orchestrator: floods, replays, numbers and rows that break its
+bookkeeping, and others' eyes."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.database.kit import Row, Tenant, Worker, World, refused
-from tests.database.orchestrator_kit import ask, boss, instance, messages, say, tool, turn
-from tests.database.pauses import reap
+from tests.database.kit import Row, Tenant, Worker
+from tests.database.orchestrator_kit import boss, instance, say, tool, turn
 
 
 def made(tenant: Tenant, worker: Worker, name: str = "writer") -> Row:
