@@ -803,7 +803,12 @@ begin
       select v_floored and exists (select from private.queue_floors f where f.organization_slug = o.slug and f.method = m.name) as any
     ) floors
     cross join lateral (
-      (select from private.live_tasks l where not floors.any and l.state = 'pending' and l.organization_slug = o.slug and l.method = m.name limit 1)
+      (
+        -- In the order of the claims' index, so that it is this one which is asked, whatever the statistics say.
+        select from private.live_tasks l where not floors.any and l.state = 'pending' and l.organization_slug = o.slug and l.method = m.name
+        order by l.priority, l.scheduled_at, l.ticket
+        limit 1
+      )
       union all
       select from private.floored_tasks(o.slug, m.name, '{}', 1) where floors.any
     ) work
