@@ -418,6 +418,17 @@ begin
   into v_wakes
   from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id;
   if v_wakes then
+    -- Held, so that whoever takes this person out of the organization right now finds the turn that is begun for them.
+    perform from public.organization_members m where m.organization_slug = task.organization_slug and m.user_id = task.user_id for key share skip locked;
+    if not found and exists (select from public.organization_members m where m.organization_slug = task.organization_slug and m.user_id = task.user_id) then
+      return false;
+    end if;
+    v_wakes := exists (
+      select from private.active_members m
+      where m.organization_slug = task.organization_slug and m.user_id = task.user_id and private.role_rank(m.role) >= private.role_rank('member')
+    );
+  end if;
+  if v_wakes then
     -- Before anything is written, so that it may all be left for later.
     perform from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id for no key update skip locked;
     if not found then
@@ -757,6 +768,16 @@ begin
         detail = format('The orchestrator of organization "%s" has no agent %s.', organization_slug, take_message.agent_instance_id), hint = 'List agent_instances.';
     end if;
   end if;
+  -- Turns come one after another: nobody's messages alone are the queue.
+  if (
+    select count(*)
+    from private.orchestrator_tasks o
+    join public.tasks t on t.id = o.task_id
+    where o.orchestrator_agent_id = v_orchestrator.id and not o.has_ended and o.turn_task_id is null and t.user_id = take_message.user_id
+  ) >= 100 then
+    raise exception using errcode = 'PT429', message = 'over_limit',
+      detail = 'You have 100 messages that the orchestrator and its agents have not dealt with yet.', hint = 'Wait for their answers, or interrupt them (interrupt_orchestrator, interrupt_agent_instance).';
+  end if;
   v_entry.task_id := gen_random_uuid();
   v_entry.message_id := gen_random_uuid();
   v_entry.conversation_id := private.orchestrator_conversation(v_orchestrator, take_message.user_id);
@@ -822,7 +843,7 @@ as $$
   select private.message_orchestrator(organization_slug, message, agent_instance_id, idempotency_key, user_id);
 $$;
 comment on function public.message_orchestrator(text, text, uuid, text, uuid) is
-  'Says something to the organization''s orchestrator, which is made by the first message, or to one of its agents: {orchestrator_agent_id, agent_instance_id, conversation_id, message_id, task_id, task_slug}. Follow task_events of task_id; answers stand in messages. The same idempotency_key again: the same answer. Members for themselves; servers say user_id. Errors: as for an insert into tasks, PT404 agent_instance_not_found, PT409 agent_instance_archived.';
+  'Says something to the organization''s orchestrator, which is made by the first message, or to one of its agents: {orchestrator_agent_id, agent_instance_id, conversation_id, message_id, task_id, task_slug}. Follow task_events of task_id; answers stand in messages. The same idempotency_key again: the same answer. Members for themselves; servers say user_id. Errors: as for an insert into tasks, PT429 over_limit with 100 messages of one person that are not dealt with, PT404 agent_instance_not_found, PT409 agent_instance_archived.';
 revoke execute on function public.message_orchestrator(text, text, uuid, text, uuid) from public, anon, authenticated;
 grant execute on function public.message_orchestrator(text, text, uuid, text, uuid) to authenticated, service_role;
 

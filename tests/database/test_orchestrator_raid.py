@@ -45,3 +45,77 @@ def test_a_provider_that_lies_about_usage_stops_no_report(tenant: Tenant, worker
         turned = turn(tenant, worker)
         assert worker.complete(turned, usage=usage) == "ok"
     assert boss(tenant)["status"] == "idle"
+
+
+def spoil(tenant: Tenant, owner: Row, times: int = 1) -> None:
+    """Leave a cost that no counter can take."""
+    for _ in range(times):
+        tenant.world.admin.execute(
+            "insert into private.orchestrator_costs (orchestrator_agent_id, agent_instance_id, input_tokens, output_tokens, cost)"
+            " values (%s, %s, -1000000, 0, 0)",
+            owner["orchestrator_agent_id"],
+            owner["id"],
+        )
+
+
+def work_left(tenant: Tenant, task_id: str) -> int:
+    query = "select count(*) from private.orchestrator_work where task_id = %s"
+    return int(tenant.world.admin.value(query, task_id))
+
+
+def test_what_cannot_be_settled_undoes_no_report_and_stops_no_housekeeping(
+    tenant: Tenant, worker: Worker, world: World
+) -> None:
+    other = world.tenant()
+    spoilt, healthy = made(tenant, worker), made(other, worker)
+    lost = say(tenant, "Do it", agent_instance_id=spoilt["id"])
+    kept = say(other, "Do it", agent_instance_id=healthy["id"])
+    spoil(tenant, spoilt)
+    leases = [worker.claim_one(tenant), worker.claim_one(other)]
+    with world.admin.fresh() as holder, holder.transaction() as connection:
+        connection.execute("select from public.agent_instances where id = %s for update", [healthy["id"]])
+        assert [worker.complete(lease, response="Yes.") for lease in leases] == ["ok", "ok"]
+    assert tenant.read(lost["task_id"])["response"] == "Yes."
+    assert work_left(tenant, lost["task_id"]) >= 1
+    assert work_left(tenant, kept["task_id"]) == 1
+    reap(worker)
+    assert (instance(other)["status"], messages(other)[-1][2]) == ("idle", "Yes.")
+    for _ in range(10):
+        reap(worker)
+    assert work_left(tenant, lost["task_id"]) == 0
+    tenant.world.admin.execute("delete from private.orchestrator_costs where agent_instance_id = %s", spoilt["id"])
+    say(tenant, "Again", agent_instance_id=spoilt["id"])
+    assert worker.complete(worker.claim_one(tenant)) == "ok"
+    assert instance(tenant)["status"] == "idle"
+
+
+def test_nobody_is_woken_for_who_has_left(tenant: Tenant, worker: Worker, world: World) -> None:
+    member = tenant.join("member")
+    lease = turn(tenant, worker, user=member)
+    tool(tenant, lease, "create_agent", name="writer")
+    tool(tenant, lease, "command_agent", name="writer", prompt="Write.")
+    assert worker.complete(lease) == "ok"
+    command = worker.claim_one(tenant, methods=["command_agent"])
+    with world.admin.fresh() as holder, holder.transaction() as connection:
+        connection.execute("select from public.orchestrator_agents where id = %s for update", [boss(tenant)["id"]])
+        assert worker.complete(command) == "ok"
+    world.admin.execute("delete from public.organization_members where user_id = %s", member.id)
+    reap(worker)
+    assert worker.claim(tenant) == []
+    assert [m for m in messages(tenant) if m[0] == "agent"] == [("agent", "orchestrator", "done.")]
+
+
+def test_a_member_who_floods_it_is_stopped_and_the_others_are_heard(tenant: Tenant, worker: Worker) -> None:
+    flooder, other = tenant.join("member"), tenant.join("member")
+    with refused("PT429", "over_limit"):
+        for number in range(200):
+            say(tenant, f"Flood {number}", flooder)
+    writer = tenant.world.admin.value(
+        "insert into public.agent_instances (orchestrator_agent_id, name, model) values (%s, 'w', 'm') returning id",
+        boss(tenant)["id"],
+    )
+    with refused("PT429", "over_limit"):
+        say(tenant, "Flood", flooder, agent_instance_id=writer)
+    assert say(tenant, "I am here", other)["task_id"]
+    flooder.call("interrupt_orchestrator", organization_slug=tenant.slug)
+    assert say(tenant, "Again", flooder)["task_id"]
