@@ -1225,6 +1225,7 @@ declare
   v_agent public.agents;
   v_most numeric;
   v_name constant text := btrim(arguments ->> 'name');
+  v_model constant text := nullif(btrim(left(arguments ->> 'model', 200)), '');
 begin
   -- One creates at a time, so that the limit holds.
   select o.* into v_orchestrator from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id for no key update;
@@ -1242,16 +1243,27 @@ begin
       detail = format('The orchestrator has %s agents, as many as it may (max_instances).', v_most), hint = 'Archive one that has done its work.';
   end if;
   v_agent := private.usable_agent(coalesce(arguments ->> 'agent_slug', v_orchestrator.agent_slug), task.organization_slug, task.user_id);
+  -- Which models are paid for is for developers to say, as in agents.
+  if v_model <> v_agent.llm_config ->> 'model' and private.role_rank(private.require_person(task.organization_slug, task.user_id)) < private.role_rank('developer')
+    and not exists (
+      select from public.agents a
+      where a.organization_slug @> array[task.organization_slug] and a.status = 'active'
+        and a.llm_config ->> 'model' = v_model and a.llm_config ->> 'provider' = v_agent.llm_config ->> 'provider'
+    ) then
+    raise exception using errcode = '42501', message = 'not_allowed',
+      detail = format('The person you work for is no developer, and no agent of the organization has the model "%s".', v_model),
+      hint = 'Leave model out, or name one of an agent in the catalogue.';
+  end if;
   insert into public.agent_instances (orchestrator_agent_id, agent_slug, created_by, name, model, system_prompt)
   values (
     v_orchestrator.id, arguments ->> 'agent_slug', task.user_id, v_name,
-    coalesce(nullif(btrim(left(arguments ->> 'model', 200)), ''), v_agent.llm_config ->> 'model', v_agent.agent_type), left(arguments ->> 'system_prompt', 20000)
+    coalesce(v_model, v_agent.llm_config ->> 'model', v_agent.agent_type), left(arguments ->> 'system_prompt', 20000)
   );
   return jsonb_build_object('created', v_name, 'note', 'Command it to let it do something.');
 end;
 $$;
 comment on function private.tool_create_agent(private.orchestrator_tasks, public.tasks, jsonb) is
-  'Makes an instance {name, agent_slug?, model?, system_prompt?}. 22023 agent_name_invalid, PT409 agent_instance_exists, PT429 over_limit, PT404 agent_not_found, PT409 agent_inactive.';
+  'Makes an instance {name, agent_slug?, model?, system_prompt?}. 22023 agent_name_invalid, PT409 agent_instance_exists, PT429 over_limit, PT404 agent_not_found, PT409 agent_inactive, 42501 not_allowed for another model.';
 revoke execute on function private.tool_create_agent(private.orchestrator_tasks, public.tasks, jsonb) from public;
 
 create function private.command_by_name(entry private.orchestrator_tasks, task public.tasks, name text, prompt text, awaited boolean) returns uuid

@@ -119,3 +119,41 @@ def test_a_member_who_floods_it_is_stopped_and_the_others_are_heard(tenant: Tena
     assert say(tenant, "I am here", other)["task_id"]
     flooder.call("interrupt_orchestrator", organization_slug=tenant.slug)
     assert say(tenant, "Again", flooder)["task_id"]
+
+
+@pytest.mark.parametrize("change", ["viewer", "user", "organization"])
+def test_a_call_for_who_may_no_more_is_refused_alone(tenant: Tenant, worker: Worker, world: World, change: str) -> None:
+    other = world.tenant()
+    member = tenant.join("member")
+    lease = turn(tenant, worker, user=member)
+    tool(tenant, lease, "create_agent", name="writer")
+    other.task()
+    innocent = worker.claim_one(other)
+    if change == "viewer":
+        world.admin.execute("update public.organization_members set role = 'viewer' where user_id = %s", member.id)
+    elif change == "user":
+        world.admin.execute("update public.users set status = 'suspended' where id = %s", member.id)
+    else:
+        world.admin.execute("update public.organizations set is_active = false where slug = %s", tenant.slug)
+    call = {"call_id": "c", "agent_slug": "writer", "agent_instance": "writer", "prompt": "Write.", "params": {}}
+    asked = {"agent_calls": [call], "checkpoint": {"x": 1}}
+    fenced = {"task_id": lease["task"]["id"], "attempt": lease["attempt"], "lease_token": lease["lease_token"]}
+    done = {"task_id": innocent["task"]["id"], "attempt": 1, "lease_token": innocent["lease_token"], "response": "Yes."}
+    report: Any = {"paused": [fenced | asked], "completed": [done]}
+    outcomes = {o["task_id"]: o["outcome"] for o in worker.exchange(report=report)["outcomes"]}
+    assert outcomes[innocent["task"]["id"]] == "ok"
+    query = "select error_code, child_task_id from private.agent_calls where parent_task_id = %s"
+    for row in world.admin.rows(query, lease["task"]["id"]):
+        assert row == {"error_code": "not_allowed", "child_task_id": None}
+
+
+def test_a_member_chooses_no_model_that_the_organization_does_not_use(tenant: Tenant, worker: Worker) -> None:
+    member, developer = tenant.join("member"), tenant.join("developer")
+    lease = turn(tenant, worker, user=member)
+    result = tool(tenant, lease, "create_agent", name="dear", model="the-dearest-model")
+    assert result["error"]["code"] == "not_allowed"
+    assert result["error"]["hint"]
+    assert "created" in tool(tenant, lease, "create_agent", name="usual", model="some-model")
+    assert worker.complete(lease) == "ok"
+    lease = turn(tenant, worker, user=developer)
+    assert "created" in tool(tenant, lease, "create_agent", name="dear", model="the-dearest-model")
