@@ -101,10 +101,13 @@ async def connect(
 
 def log_sender(url: str, key: str, *, token: Token | None = None) -> Callable[[Sequence[Mapping[str, Any]]], None]:
     """Return what writes entries to `system_logs`, for a thread of its own; it raises whatever goes wrong."""
-    client = httpx.Client(base_url=f"{url.rstrip('/')}/rest/v1/rpc/", timeout=_LOG_SECONDS)
+    client: httpx.Client | None = None
     function = "write_system_logs" if token is None else "scoped_write_system_logs"
 
     def send(entries: Sequence[Mapping[str, Any]]) -> None:
+        nonlocal client
+        # With the first entry: most workers never have one.
+        client = client or httpx.Client(base_url=f"{url.rstrip('/')}/rest/v1/rpc/", timeout=_LOG_SECONDS)
         bearer = key if token is None else token.current()
         headers = {"apikey": key, "Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
         client.post(function, content=to_json({"entries": entries}), headers=headers).raise_for_status()

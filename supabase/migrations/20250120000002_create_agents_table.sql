@@ -244,12 +244,16 @@ as $$
 declare
   v_known text[] := case when tg_op = 'UPDATE' then old.organization_slug else array[]::text[] end;
   v_slug text;
+  v_is_named boolean := false;
 begin
   for v_slug in
     select distinct s from unnest(new.organization_slug) s where s <> all (v_known) order by s
   loop
-    -- Whoever speaks to the orchestrator first makes the agent it runs on (private.default_agent_of).
-    if tg_op = 'UPDATE' or not exists (select from public.orchestrator_agents o where o.agent_slug = new.slug and o.organization_slug = v_slug and not o.archived) then
+    -- Whoever speaks to the orchestrator first makes the agent it runs on (private.default_agent_of); the table comes later.
+    if tg_op = 'INSERT' and to_regclass('public.orchestrator_agents') is not null then
+      v_is_named := exists (select from public.orchestrator_agents o where o.agent_slug = new.slug and o.organization_slug = v_slug and not o.archived);
+    end if;
+    if not v_is_named then
       perform private.require_role(v_slug, 'developer');
     end if;
     perform from public.organizations o where o.slug = v_slug for key share;

@@ -16,7 +16,7 @@ create table private.step_payloads (
 
 -- Which may be needed no more (private.purge_step_payloads).
 create index step_payloads_looked_at_idx on private.step_payloads (looked_at);
--- Those of an organization that is deleted (foreign key).
+-- Those of an organization that is deleted (remove_step_payloads).
 create index step_payloads_organization_idx on private.step_payloads (organization_slug);
 
 comment on table private.step_payloads is

@@ -238,7 +238,8 @@ begin
     return jsonb_build_object('status', 'executing', 'metadata', metadata - 'blocked');
   elsif v_live.waits then
     return jsonb_build_object(
-      'status', 'waiting', 'metadata', (metadata - 'blocked') || jsonb_build_object('waiting', jsonb_build_object('for', case when v_live.asks then 'person' else 'agents' end))
+      'status', 'waiting',
+      'metadata', (metadata - 'blocked') || jsonb_build_object('waiting', jsonb_build_object('for', case when v_live.asks then 'person' else 'agents' end))
     );
   elsif metadata #>> '{blocked,reason}' = 'too_many_self_turns' then
     return jsonb_build_object('status', 'blocked', 'metadata', metadata);
@@ -281,7 +282,9 @@ begin
     where c.orchestrator_agent_id = refresh_owner.orchestrator_agent_id and c.agent_instance_id is not distinct from refresh_owner.agent_instance_id
     returning c.input_tokens, c.output_tokens, c.cost
   )
-  select coalesce(sum(f.input_tokens), 0) as input_tokens, coalesce(sum(f.output_tokens), 0) as output_tokens, coalesce(sum(f.cost), 0) as cost into v_costs from folded f;
+  select coalesce(sum(f.input_tokens), 0) as input_tokens, coalesce(sum(f.output_tokens), 0) as output_tokens, coalesce(sum(f.cost), 0) as cost
+  into v_costs
+  from folded f;
   if agent_instance_id is null then
     select private.status_of_owner(o.id, null, o.metadata) into v_state from public.orchestrator_agents o where o.id = refresh_owner.orchestrator_agent_id;
     update public.orchestrator_agents o
@@ -290,7 +293,8 @@ begin
       total_cost = least(o.total_cost + v_costs.cost, 99999999)
     where o.id = refresh_owner.orchestrator_agent_id;
   else
-    select private.status_of_owner(refresh_owner.orchestrator_agent_id, i.id, i.metadata) into v_state from public.agent_instances i where i.id = refresh_owner.agent_instance_id;
+    select private.status_of_owner(refresh_owner.orchestrator_agent_id, i.id, i.metadata) into v_state
+    from public.agent_instances i where i.id = refresh_owner.agent_instance_id;
     update public.agent_instances i
     set status = case when i.archived then i.status else v_state ->> 'status' end, metadata = v_state -> 'metadata',
       session_id = coalesce(i.session_id, gen_random_uuid()::text), input_tokens = private.added(i.input_tokens, v_costs.input_tokens),
@@ -409,8 +413,8 @@ begin
   end if;
   perform from public.agents a
   where a.slug = (select o.agent_slug from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id) for key share skip locked;
-  if not found then
-    return not exists (select from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id and o.agent_slug is not null);
+  if not found and exists (select from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id and o.agent_slug is not null) then
+    return false;
   end if;
   select i.* into v_instance from public.agent_instances i where i.id = entry.agent_instance_id;
   select entry.turn_task_id is not null and not entry.is_awaited and task.status <> 'cancelled' and not o.archived
@@ -442,7 +446,9 @@ begin
   )
   returning id into v_message_id;
   return not v_wakes or private.wake_orchestrator(
-    entry, task, v_message_id, format(e'Your agent "%s" has ended the command that you did not wait for (task %s, %s). It says:\n\n%s', v_instance.name, task.id, task.status, left(v_said, 20000))
+    entry, task, v_message_id, format(
+      e'Your agent "%s" has ended the command that you did not wait for (task %s, %s). It says:\n\n%s', v_instance.name, task.id, task.status, left(v_said, 20000)
+    )
   );
 end;
 $$;
@@ -517,7 +523,9 @@ as $$
 declare
   v_written integer;
 begin
-  insert into public.agent_logs (agent_id, orchestrator_agent_id, task_id, session_id, task_slug, entry_index, event_category, event_type, content, payload, summary)
+  insert into public.agent_logs (
+    agent_id, orchestrator_agent_id, task_id, session_id, task_slug, entry_index, event_category, event_type, content, payload, summary
+  )
   select entry.agent_instance_id, case when entry.agent_instance_id is null then entry.orchestrator_agent_id end, entry.task_id,
     coalesce((select i.session_id from public.agent_instances i where i.id = entry.agent_instance_id), (
       select o.session_id from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id and entry.agent_instance_id is null
@@ -992,7 +1000,9 @@ as $$
 declare
   v_instance constant public.agent_instances := private.my_instance(agent_instance_id);
 begin
-  return private.interrupt_instance(v_instance, private.whose_tasks((select o.organization_slug from public.orchestrator_agents o where o.id = v_instance.orchestrator_agent_id)), true);
+  return private.interrupt_instance(v_instance, private.whose_tasks((
+    select o.organization_slug from public.orchestrator_agents o where o.id = v_instance.orchestrator_agent_id
+  )), true);
 end;
 $$;
 comment on function private.interrupt_agent_instance(uuid) is 'Body of public.interrupt_agent_instance.';
@@ -1326,7 +1336,10 @@ declare
   v_id uuid;
 begin
   insert into public.tasks (organization_slug, user_id, agent_slug, method, prompt, parent_task_id, priority, metadata)
-  values (task.organization_slug, task.user_id, arguments ->> 'agent_slug', 'converse', arguments ->> 'prompt', task.id, task.priority, '{"asked_by": "orchestrator_agent"}')
+  values (
+    task.organization_slug, task.user_id, arguments ->> 'agent_slug', 'converse', arguments ->> 'prompt', task.id, task.priority,
+    '{"asked_by": "orchestrator_agent"}'
+  )
   returning id into v_id;
   return jsonb_build_object('task_id', v_id, 'note', 'It runs by itself; check_tasks says what became of it.');
 end;
@@ -1365,12 +1378,17 @@ begin
     'name', v_instance.name, 'status', v_instance.status, 'blocked', v_instance.metadata -> 'blocked', 'waiting', v_instance.metadata -> 'waiting',
     'input_tokens', v_instance.input_tokens, 'output_tokens', v_instance.output_tokens, 'total_cost', v_instance.total_cost,
     'last_task', (
-      select jsonb_build_object('task_id', t.id, 'task_slug', o.task_slug, 'status', t.status, 'progress', t.progress, 'prompt', left(t.prompt, 500), 'response', left(t.response, 4000), 'error_code', t.error_code)
+      select jsonb_build_object(
+        'task_id', t.id, 'task_slug', o.task_slug, 'status', t.status, 'progress', t.progress, 'prompt', left(t.prompt, 500),
+        'response', left(t.response, 4000), 'error_code', t.error_code
+      )
       from private.orchestrator_tasks o join public.tasks t on t.id = o.task_id
       where o.agent_instance_id = v_instance.id order by o.id desc limit 1
     ),
     'log', (
-      select coalesce(jsonb_agg(jsonb_build_object('task_slug', l.task_slug, 'entry_index', l.entry_index, 'event_type', l.event_type, 'summary', l.summary) order by l.timestamp, l.entry_index), '[]')
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'task_slug', l.task_slug, 'entry_index', l.entry_index, 'event_type', l.event_type, 'summary', l.summary
+      ) order by l.timestamp, l.entry_index), '[]')
       from (select * from public.agent_logs x where x.agent_id = v_instance.id order by x.timestamp desc, x.entry_index desc limit 10) l
     )
   );
@@ -1585,7 +1603,8 @@ language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
     'orchestrator', jsonb_build_object(
-      'id', o.id, 'system_prompt', o.system_prompt, 'archived', o.archived, 'max_tool_calls', private.setting_of(o, 'max_tool_calls'), 'max_cost', private.setting_of(o, 'max_cost')
+      'id', o.id, 'system_prompt', o.system_prompt, 'archived', o.archived, 'max_tool_calls', private.setting_of(o, 'max_tool_calls'),
+      'max_cost', private.setting_of(o, 'max_cost')
     ),
     'instance', (
       select jsonb_build_object('id', i.id, 'name', i.name, 'agent_slug', i.agent_slug, 'model', i.model, 'system_prompt', i.system_prompt, 'archived', i.archived)
@@ -1727,8 +1746,10 @@ begin
       detail = 'There is no list of entries, or it has more than 1000.', hint = 'Send [{level, message, organization_slug?, file_path?, metadata?, timestamp?}].';
   end if;
   insert into public.system_logs (organization_slug, file_path, level, message, summary, metadata, timestamp)
-  select coalesce(write_system_logs.organization_slug, o.slug), left(e.file_path, 1000), case when e.level in ('DEBUG', 'INFO', 'WARNING', 'ERROR') then e.level else 'ERROR' end,
-    left(coalesce(e.message, ''), 10000), private.first_sentence(e.message), case when jsonb_typeof(e.metadata) = 'object' and octet_length(e.metadata::text) <= 65536 then e.metadata else '{}' end,
+  select coalesce(write_system_logs.organization_slug, o.slug), left(e.file_path, 1000),
+    case when e.level in ('DEBUG', 'INFO', 'WARNING', 'ERROR') then e.level else 'ERROR' end, left(coalesce(e.message, ''), 10000),
+    private.first_sentence(e.message),
+    case when jsonb_typeof(e.metadata) = 'object' and octet_length(e.metadata::text) <= 65536 then e.metadata else '{}' end,
     least(coalesce(e.timestamp, clock_timestamp()), clock_timestamp())
   from jsonb_to_recordset(entries) e (level text, message text, organization_slug text, file_path text, metadata jsonb, timestamp timestamptz)
   left join public.organizations o on o.slug = e.organization_slug;

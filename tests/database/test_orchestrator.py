@@ -1,4 +1,7 @@
-"""The orchestrator: talking to it, its agents, what they cost and remember, and what stops it."""
+"""The orchestrator: talking to it, its agents, what they cost and remember, and what stops it.
+
+Over 400 lines, because what a person, a turn and a command do is seen by each of the others.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from tests.database.orchestrator_kit import (
     turn,
 )
 from tests.database.pauses import reap
+from tests.database.scoped_kit import scoped
 
 
 def ledger(tenant: Tenant, column: str, value: Any) -> Row:
@@ -598,6 +602,19 @@ def test_deleting_what_it_hangs_on(tenant: Tenant, worker: Worker) -> None:
     tenant.world.admin.execute("delete from public.organizations where slug = %s", tenant.slug)
 
 
+def test_an_answer_is_told_although_the_orchestrators_agent_is_gone(tenant: Tenant, worker: Worker) -> None:
+    made(tenant, worker, agent_slug=tenant.agent)
+    lease = turn(tenant, worker)
+    tool(tenant, lease, "command_agent", name="writer", prompt="Write.")
+    assert worker.complete(lease) == "ok"
+    tenant.owner.execute("delete from public.agents where slug = %s", boss(tenant)["agent_slug"])
+    assert worker.complete(worker.claim_one(tenant), response="Text") == "ok"
+    assert messages(tenant)[-1] == ("agent", "orchestrator", "Text")
+    assert boss(tenant)["metadata"]["blocked"]["reason"] == "agent_missing"
+    say(tenant)
+    assert (boss(tenant)["status"], len(worker.claim(tenant))) == ("executing", 1)
+
+
 def test_the_platform_log_takes_batches(tenant: Tenant) -> None:
     entries = [
         {"level": "WARNING", "message": "It hangs.", "organization_slug": tenant.slug, "metadata": {"a": 1}},
@@ -634,3 +651,21 @@ def test_summaries(world: World, text: str, summary: str) -> None:
     found = world.admin.value("select private.first_sentence(%s)", text)
     assert len(found) <= 100
     assert found == summary or (summary.startswith("word") and found.endswith("…") and found.startswith("word word"))
+
+
+def test_an_organizations_own_worker_runs_its_turns_and_no_others(tenant: Tenant, worker: Worker) -> None:
+    own, other = scoped(tenant), tenant.world.tenant()
+    say(tenant)
+    say(other)
+    (lease,) = own.claim(worker_id="w")
+    assert (lease["task"]["organization_slug"], own.claim(worker_id="w")) == (tenant.slug, [])
+    call = {"call_id": "c", "name": "create_agent", "arguments": {"name": "writer"}}
+    made_by_it = own.call("scoped_call_orchestrator", **fence(lease), action="tool", arguments=Jsonb(call))
+    assert made_by_it["created"] == "writer"
+    waits = {"call_id": "w", "agent_slug": "writer", "agent_instance": "writer", "prompt": "Write.", "params": {}}
+    paused = own.report("pause_task", fence(lease) | {"agent_calls": [waits]})
+    assert paused == ["ok"]
+    foreign = worker.claim_one(other)
+    with refused("PT409", "lease_lost"):
+        own.call("scoped_call_orchestrator", **fence(foreign), action="begin")
+    tenant.world.admin.execute("delete from public.workers where starts_with(id, %s)", f"{tenant.slug}:")

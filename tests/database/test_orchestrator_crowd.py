@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import uuid
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import psycopg
 
@@ -24,7 +25,7 @@ def lived(tenant: Tenant, worker: Worker) -> None:
     assert worker.complete(lease) == "ok"
 
 
-def attempt(act: Any) -> None:
+def attempt(act: Callable[[], None]) -> None:
     """Do something that may be refused, and in no other way fail."""
     try:
         act()
@@ -43,7 +44,7 @@ def play(tenant: Tenant, worker: Worker, session: Session, chance: random.Random
                 [("command_agent", {"name": name, "prompt": "x"}), ("interrupt_agent", {"name": name}), ("cost", {})]
             )
             call = {"call_id": uuid.uuid4().hex, "name": used, "arguments": given}
-            attempt(lambda lease=lease, call=call: call_tool(session, lease, call))
+            attempt(partial(call_tool, session, lease, call))
             if chance.random() < 0.3:
                 waits = {"call_id": "w", "agent_slug": name, "agent_instance": name, "prompt": "x", "params": {}}
                 mine.report("pause_task", fence(lease) | {"agent_calls": [waits], "usage": USAGE})
@@ -58,6 +59,25 @@ def call_tool(session: Session, lease: Row, call: Row) -> None:
     session.call("call_orchestrator", **fence(lease), action="tool", arguments=call)
 
 
+def speak(tenant: Tenant, session: Session, _one: str) -> None:
+    say(tenant, "Go", session)
+
+
+def command(tenant: Tenant, session: Session, one: str) -> None:
+    say(tenant, "Go", session, agent_instance_id=one)
+
+
+def interrupt_one(_tenant: Tenant, session: Session, one: str) -> None:
+    session.call("interrupt_agent_instance", agent_instance_id=one)
+
+
+def interrupt_all(tenant: Tenant, session: Session, _one: str) -> None:
+    session.call("interrupt_orchestrator", organization_slug=tenant.slug)
+
+
+DEEDS = (speak, command, speak, command, speak, command, interrupt_one, interrupt_all)
+
+
 def test_everybody_at_once(tenant: Tenant, worker: Worker) -> None:
     lived(tenant, worker)
     ids = [instance(tenant, name)["id"] for name in ("one", "two")]
@@ -69,14 +89,7 @@ def test_everybody_at_once(tenant: Tenant, worker: Worker) -> None:
             if session.role == "service_role":
                 play(tenant, worker, session, chance)
             else:
-                one = chance.choice(ids)
-                deeds = [
-                    lambda: say(tenant, "Go", session),
-                    lambda one=one: say(tenant, "Go", session, agent_instance_id=one),
-                    lambda one=one: session.call("interrupt_agent_instance", agent_instance_id=one),
-                    lambda: session.call("interrupt_orchestrator", organization_slug=tenant.slug),
-                ]
-                attempt(chance.choice([*deeds[:2], *deeds[:2], *deeds]))
+                attempt(partial(chance.choice(DEEDS), tenant, session, chance.choice(ids)))
 
     service = tenant.world.service
     results = in_parallel([service, service, service, tenant.owner, admin, member], act)

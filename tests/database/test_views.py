@@ -61,6 +61,8 @@ def place(scene: World) -> Place:
         if status == "cancelled":
             member.call("cancel_task", task_id=tasks[status])
     scene.admin.execute("delete from public.runs where organization_slug = %s", tenant.slug)
+    # They stay counted; here they never were.
+    scene.admin.execute("delete from private.usage_totals where organization_slug = %s", tenant.slug)
     made = Place(tenant, member, conversation, tasks)
     fill(made)
     return made

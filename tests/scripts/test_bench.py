@@ -61,6 +61,8 @@ EXPECTED = {
         "no-op tasks: tracing on",
         "steps stored",
         "run_tree of 1,000 steps, p95",
+        "claims alone: slowest",
+        "claims beside retention: slowest",
     ),
     "history": (
         "claim of 10, 2,000 finished: against nothing finished",

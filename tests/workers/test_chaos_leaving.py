@@ -51,7 +51,7 @@ def test_workers_told_to_leave_one_after_the_other_lose_no_attempt(ground: Groun
 
 
 def test_a_second_signal_ends_a_worker_at_once_and_its_tasks_are_taken_over(ground: Ground, fleet: Fleet) -> None:
-    worker = fleet.start(drain_seconds=60.0, lease_seconds=2)
+    worker = fleet.start(drain_seconds=60.0, lease_seconds=4)
     (task_id,) = ground.add(Errand(Script(ms=20_000, quick_from=2)))
     wait_for(lambda: running(ground) == 1, 10, "it is at work")
     worker.signal(signal.SIGTERM)

@@ -14,7 +14,8 @@ from tests.stack import Stack
 from tests.unit.agents.context_kit import names
 from tests.unit.http_server import Reply, Seen, Server, serve, sse_reply
 from tests.unit.wire import EVENTS, MODELS, stream
-from tests.workers.conftest import Lab, Row, WorkerProcess, laboratory, wait_for
+from tests.workers.conftest import Lab, WorkerProcess, laboratory
+from tests.workers.waiting import Row, wait_for
 
 
 def join(lab: Lab) -> None:

@@ -76,6 +76,41 @@ def test_what_is_no_card_is_refused(body: bytes) -> None:
     assert not caught.value.retryable
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_piece_that_comes_by_look_and_by_stream_counts_once(kept: bool) -> None:
+    """The server makes its copy of the task and its stream at different moments, so that a piece may be in both."""
+    begun = {**TASK, "artifacts": [{"artifactId": "a1", "parts": [{"text": "one two "}]}]}
+    ended = {**begun, "status": {"state": "TASK_STATE_COMPLETED"}}
+    ids = {"taskId": "r1", "contextId": "c1"}
+    stream = [
+        {"task": begun},
+        {"artifactUpdate": {**ids, "artifact": {"artifactId": "a1", "parts": [{"text": "two "}]}, "append": True}},
+        {"statusUpdate": {**ids, "status": ended["status"]}},
+    ]
+    looks: list[str] = []
+
+    def reply(seen: Seen) -> Reply:
+        if seen.method == "GET":
+            url = f"http://{seen.headers['host']}/rpc"
+            return json_reply({"supportedInterfaces": [interface(url)], "capabilities": {"streaming": True}})
+        call = json.loads(seen.body)
+        answer = {"jsonrpc": "2.0", "id": call["id"]}
+        if call["method"] == "SubscribeToTask":
+            return sse_reply([(None, {**answer, "result": event}) for event in stream])
+        assert call["method"] == "GetTask"
+        looks.append(call["method"])
+        if len(looks) > 1 and not kept:
+            return json_reply({**answer, "error": {"code": -32001, "message": "Task not found"}})
+        return json_reply({**answer, "result": begun if len(looks) == 1 else ended})
+
+    with serve(reply) as server:
+        one = Bench(server.url, "x")
+        one.shelf.link = {"message_id": "t1.1", "remote_task_id": "r1", "context_id": "c1"}
+        result = await one.run(attempt=2)
+    assert result.text == ("one two " if kept else "one two two ")
+    assert len(looks) == 2
+
+
 async def test_a_card_of_50_mb_is_not_read() -> None:
     chunk = b'{"name": "' + b"x" * 1_000_000
     started = time.monotonic()

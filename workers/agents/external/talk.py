@@ -73,6 +73,7 @@ class Talk:
         with step("http_request", "GetTask", {"remote_task_id": link.remote_task_id}) as record:
             if not self._remote.settled and self._terms.streaming:
                 await self._listen(self._wire.subscribe(link.remote_task_id), link)
+                await self._confirm()
             await self._poll()
             record.output = self._remote.shown()
 
@@ -116,6 +117,14 @@ class Talk:
             self._remote.log("The stream broke off; the remote task is polled", {"error_code": failure.code})
         if self._remote.id is None:
             raise TaskFailure("endpoint_response_invalid", "The external agent answered with nothing.")
+
+    async def _confirm(self) -> None:
+        """Take the server's own copy of what a stream added to: pieces that came between look and stream came twice."""
+        if self._remote.settled and self._remote.message is None:
+            try:
+                self._remote.snapshot(await self._wire.get(str(self._remote.id)))
+            except TaskFailure:  # It is not kept there, or the server is away: what was heard counts.
+                return
 
     async def _keep(self, link: Link) -> None:
         known = replace(link, remote_task_id=self._remote.id, context_id=self._remote.context_id)
