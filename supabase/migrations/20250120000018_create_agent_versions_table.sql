@@ -47,6 +47,7 @@ begin
   end if;
   execute format('alter table partitions.%I enable row level security', v_partition);
   execute format('revoke all on partitions.%I from public, anon, authenticated, service_role', v_partition);
+  execute format('create policy "Only through its table" on partitions.%I for all to authenticated using (false)', v_partition);
   return true;
 end;
 $$;

@@ -492,11 +492,13 @@ declare
     select d.task_id from public.webhook_deliveries d
     where d.completed_at < private.clock() - interval '10 minutes' and d.task_id is not null order by d.completed_at limit 200
   );
+  v_over uuid[];
 begin
   if v_tasks <> '{}' then
-    delete from public.tasks t where t.id in (
-      select x.id from public.tasks x where x.id = any (v_tasks) and x.completed_at is not null order by x.id for update skip locked
-    );
+    v_over := array(select x.id from public.tasks x where x.id = any (v_tasks) and x.completed_at is not null order by x.id for update skip locked);
+    -- Runs in one statement, so that they are counted in one go (private.count_deleted_runs).
+    delete from public.runs r where r.task_id = any (v_over);
+    delete from public.tasks t where t.id = any (v_over);
   end if;
   delete from public.webhook_deliveries d where d.id in (
     select x.id from public.webhook_deliveries x

@@ -134,7 +134,8 @@ begin
   end if;
   -- By their place, in one statement: what was read is what goes. Places are those of a partition.
   execute format(
-    'with picked as (select r.tableoid as part, r.ctid as place, r.%2$I as link, to_jsonb(r) as data, %3$s as leave_out from public.%1$I r where r.%2$I = any ($1) limit $6),'
+    'with picked as (select r.tableoid as part, r.ctid as place, r.%2$I as link, to_jsonb(r) as data, %3$s as leave_out'
+    '  from public.%1$I r where r.%2$I = any ($1) limit $6),'
     ' owned as (select p.*, o.user_id, o.delete_at from picked p join unnest($1, $2, $3) o (key, user_id, delete_at) on o.key = p.link),'
     ' kept as (insert into archive.records (kind, record_id, organization_slug, user_id, data, delete_at)'
     '  select %1$L, coalesce(p.data ->> ''id'', p.data ->> ''user_id'', p.data ->> ''version''), $4, p.user_id, p.data, p.delete_at from owned p'
@@ -232,7 +233,9 @@ $$;
 comment on function private.delete_times(timestamptz[], private.retention_periods) is 'Until when the archive keeps what was over at these times; -infinity: it does not.';
 revoke execute on function private.delete_times(timestamptz[], private.retention_periods) from public;
 
-create function private.next_candidates(work private.retention_work, before timestamptz, max_rows integer, out ids uuid[], out last_at timestamptz, out is_last boolean)
+create function private.next_candidates(
+  work private.retention_work, before timestamptz, max_rows integer, out ids uuid[], out last_at timestamptz, out is_last boolean
+)
 language plpgsql stable security definer set search_path = '' set enable_seqscan = off set enable_sort = off set enable_bitmapscan = off
 as $$
 begin
@@ -484,7 +487,11 @@ begin
   select m.* into v_moved from private.move_rows('runs', 'id', v_runs.ids, v_runs.users, v_runs.times, work.organization_slug, work.batch_size) m;
   return (
     v_part.archived + v_moved.archived, v_part.deleted + v_moved.deleted,
-    case when v_moved.archived + v_moved.deleted > 0 or v_found.last_at > work.cursor_at then v_found.last_at else v_found.last_at + interval '1 microsecond' end, v_found.is_last
+    case
+      when v_moved.archived + v_moved.deleted > 0 or v_found.last_at > work.cursor_at then v_found.last_at
+      else v_found.last_at + interval '1 microsecond'
+    end,
+    v_found.is_last
   )::private.retention_outcome;
 end;
 $$;
@@ -644,7 +651,9 @@ begin
     v_found_any := true;
   end loop;
   return (
-    0, 0, case when v_found_any or v_found.last_at > work.cursor_at then v_found.last_at else v_found.last_at + interval '1 microsecond' end, v_found.is_last
+    0, 0,
+    case when v_found_any or v_found.last_at > work.cursor_at then v_found.last_at else v_found.last_at + interval '1 microsecond' end,
+    v_found.is_last
   )::private.retention_outcome;
 end;
 $$;
@@ -1011,7 +1020,8 @@ begin
   set cursor_at = case when outcome.is_done then '-infinity' else outcome.cursor_at end,
     removed_in_pass = case when outcome.is_done then 0 else w.removed_in_pass + outcome.archived + outcome.deleted end,
     next_at = case
-      when not outcome.is_done and outcome.cursor_at = work.cursor_at and outcome.archived + outcome.deleted = 0 and work.kind <> 'partitions' then at + interval '5 seconds'
+      when not outcome.is_done and outcome.cursor_at = work.cursor_at and outcome.archived + outcome.deleted = 0 and work.kind <> 'partitions'
+        then at + interval '5 seconds'
       when not outcome.is_done then at
       when work.root_id is not null then at + interval '1 second'
       when work.kind in ('partitions', 'archive', 'usage_totals') or w.removed_in_pass + outcome.archived + outcome.deleted > 0 then at + interval '1 hour'

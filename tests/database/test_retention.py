@@ -295,6 +295,19 @@ def test_trails_that_are_kept_shorter_than_their_tasks(world: World, tenant: Ten
     assert [row["sequence"] for row in tenant.events(failed)] == [before[-1], before[-1] + 1]
 
 
+def test_workers_do_it_beside_their_work(world: World, tenant: Tenant, worker: Worker) -> None:
+    world.admin.execute("update private.maintenance set last_run_at = '-infinity'")  # other tests were later
+    task, waiting = done_task(tenant, worker), tenant.task()
+    for second in range(30):
+        late = worker.on(world.service.at(f"31 days {2 * second} seconds"))
+        answer = late.exchange(max_tasks=1, organizations=[tenant.slug])
+        if where(world, "tasks", task) == "archive":
+            break
+    assert where(world, "tasks", task) == "archive"
+    assert where(world, "tasks", waiting) == "public"
+    assert answer["tasks"] == [] or answer["tasks"][0]["task"]["id"] == waiting
+
+
 def test_where_pg_cron_is_it_is_scheduled(world: World) -> None:
     assert world.admin.value("select private.schedule_retention()") is False
     with world.admin.transaction(keep=False) as connection:
