@@ -1,7 +1,7 @@
 -- The orchestrator: people talk to it by message_orchestrator; it makes agents, commands them, and hears what came of it.
 -- A turn of the orchestrator is a task (orchestrate), a command to one of its agents is one (command_agent); so leases, retries,
 -- pauses, budgets, the trace and events are the queue's. What a turn does by its tools goes through call_orchestrator, by its lease.
--- Lock order: tasks, then instances and orchestrators, conversations last. What workers' transactions find locked they leave in
+-- Lock order: tasks, then conversations, then instances, then orchestrators. What workers' transactions find locked they leave in
 -- private.orchestrator_work for the reaper; people's transactions hold tasks before they wait for anything here.
 -- Over 400 lines, because talking, commanding, what comes of it, and the limits on it are one subject.
 
@@ -310,16 +310,39 @@ revoke execute on function private.refresh_owner(uuid, uuid) from public;
 create function private.hold_owner(orchestrator_agent_id uuid, agent_instance_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
+declare
+  v_orchestrator public.orchestrator_agents;
+  v_instance public.agent_instances;
 begin
+  -- With what its row names: a row that is changed twice in a transaction has its foreign keys checked, which waits.
   if agent_instance_id is null then
-    perform from public.orchestrator_agents o where o.id = hold_owner.orchestrator_agent_id for no key update skip locked;
+    select o.* into v_orchestrator from public.orchestrator_agents o where o.id = hold_owner.orchestrator_agent_id for no key update skip locked;
+    perform from public.organizations o where o.slug = v_orchestrator.organization_slug for key share skip locked;
+    if not found then
+      return false;
+    end if;
   else
-    perform from public.agent_instances i where i.id = hold_owner.agent_instance_id for no key update skip locked;
+    select i.* into v_instance from public.agent_instances i where i.id = hold_owner.agent_instance_id for no key update skip locked;
+    perform from public.orchestrator_agents o where o.id = v_instance.orchestrator_agent_id for key share skip locked;
+    if not found then
+      return false;
+    end if;
+    if v_instance.created_by is not null then
+      perform from public.users u where u.id = v_instance.created_by for key share skip locked;
+      if not found then
+        return false;
+      end if;
+    end if;
   end if;
-  return found;
+  if coalesce(v_orchestrator.agent_slug, v_instance.agent_slug) is not null then
+    perform from public.agents a where a.slug = coalesce(v_orchestrator.agent_slug, v_instance.agent_slug) for key share skip locked;
+    return found;
+  end if;
+  return true;
 end;
 $$;
-comment on function private.hold_owner(uuid, uuid) is 'Locks the row of an orchestrator (instance null) or an instance; false when somebody else holds it.';
+comment on function private.hold_owner(uuid, uuid) is
+  'Locks the row of an orchestrator (instance null) or an instance, and what it names; false when somebody else holds one of them.';
 revoke execute on function private.hold_owner(uuid, uuid) from public;
 
 create function private.self_turns(entry private.orchestrator_tasks) returns bigint
@@ -793,18 +816,21 @@ begin
     v_task := private.start_turn(v_orchestrator, v_entry, take_message.user_id, message, take_message.idempotency_key);
     insert into public.prompts (orchestrator_agent_id, task_id, task_slug, author, prompt_text, summary, session_id)
     values (v_orchestrator.id, v_task.id, private.task_slug(message, v_task.id), 'engineer', message, private.first_sentence(message), v_orchestrator.session_id);
-    update public.orchestrator_agents o set metadata = o.metadata - 'blocked' where o.id = v_orchestrator.id;
-    perform private.refresh_owner(v_orchestrator.id, null);
   else
     v_task := private.start_command(v_orchestrator, v_instance, v_entry, take_message.user_id, message, 'engineer', take_message.idempotency_key, 100);
-    perform from public.agent_instances i where i.id = v_instance.id for no key update;
-    perform private.refresh_owner(v_orchestrator.id, v_instance.id);
   end if;
   insert into public.messages (id, conversation_id, sender_type, receiver_type, sender_user_id, agent_instance_id, content, summary, task_id)
   values (
     v_entry.message_id, v_entry.conversation_id, 'user', case when v_instance.id is null then 'orchestrator' else 'agent' end, take_message.user_id,
     v_instance.id, message, private.first_sentence(message), v_task.id
   );
+  if v_instance.id is null then
+    update public.orchestrator_agents o set metadata = o.metadata - 'blocked' where o.id = v_orchestrator.id;
+    perform private.refresh_owner(v_orchestrator.id, null);
+  else
+    perform from public.agent_instances i where i.id = v_instance.id for no key update;
+    perform private.refresh_owner(v_orchestrator.id, v_instance.id);
+  end if;
   return private.told_of_message(v_task.id);
 end;
 $$;
@@ -1293,8 +1319,6 @@ begin
   v_next.turn_task_id := entry.task_id;
   v_next.is_awaited := awaited;
   v_task := private.start_command(private.orchestrator_of(entry), v_instance, v_next, task.user_id, prompt, 'orchestrator_agent', null, task.priority);
-  -- Its status follows at once, or within a second where its row is held.
-  perform private.settle_orchestrator_task(v_task.id);
   if entry.conversation_id is not null then
     insert into public.messages (id, conversation_id, sender_type, receiver_type, agent_instance_id, content, summary, task_id, metadata)
     values (
@@ -1302,6 +1326,8 @@ begin
       jsonb_build_object('agent', v_instance.name)
     );
   end if;
+  -- Its status follows at once, or within a second where its row is held.
+  perform private.settle_orchestrator_task(v_task.id);
   return v_task.id;
 end;
 $$;
