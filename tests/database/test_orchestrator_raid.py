@@ -1,4 +1,4 @@
-"""Whoever means harm to the orchestrator: floods, replays, numbers and rows that break its bookkeeping, and others' eyes."""
+"""Whoever means harm to the orchestrator: floods, lies, rows that break its bookkeeping, and who may no more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.database.kit import Row, Tenant, Worker, World, refused
-from tests.database.orchestrator_kit import ask, boss, instance, messages, say, tool, turn
+from tests.database.orchestrator_kit import boss, instance, messages, say, tool, turn
 from tests.database.pauses import reap
 
 
@@ -51,7 +51,8 @@ def spoil(tenant: Tenant, owner: Row, times: int = 1) -> None:
     """Leave a cost that no counter can take."""
     for _ in range(times):
         tenant.world.admin.execute(
-            "insert into private.orchestrator_costs (orchestrator_agent_id, agent_instance_id, input_tokens, output_tokens, cost)"
+            "insert into private.orchestrator_costs"
+            " (orchestrator_agent_id, agent_instance_id, input_tokens, output_tokens, cost)"
             " values (%s, %s, -1000000, 0, 0)",
             owner["orchestrator_agent_id"],
             owner["id"],
@@ -105,7 +106,7 @@ def test_nobody_is_woken_for_who_has_left(tenant: Tenant, worker: Worker, world:
     assert [m for m in messages(tenant) if m[0] == "agent"] == [("agent", "orchestrator", "done.")]
 
 
-def test_a_member_who_floods_it_is_stopped_and_the_others_are_heard(tenant: Tenant, worker: Worker) -> None:
+def test_a_member_who_floods_it_is_stopped_and_the_others_are_heard(tenant: Tenant) -> None:
     flooder, other = tenant.join("member"), tenant.join("member")
     with refused("PT429", "over_limit"):
         for number in range(200):
@@ -157,3 +158,25 @@ def test_a_member_chooses_no_model_that_the_organization_does_not_use(tenant: Te
     assert worker.complete(lease) == "ok"
     lease = turn(tenant, worker, user=developer)
     assert "created" in tool(tenant, lease, "create_agent", name="dear", model="the-dearest-model")
+
+
+def test_an_exchange_waits_for_nothing_that_an_instance_names(tenant: Tenant, worker: Worker, world: World) -> None:
+    writer = made(tenant, worker)
+    for number in range(2):
+        say(tenant, f"Do {number}", agent_instance_id=writer["id"])
+    lease = worker.claim_one(tenant)
+    done = {"task_id": lease["task"]["id"], "attempt": 1, "lease_token": lease["lease_token"], "response": "Yes."}
+    with world.admin.fresh() as holder, world.service.fresh() as session, holder.transaction() as connection:
+        # As somebody who is just deleting it.
+        connection.execute("select from public.orchestrator_agents where id = %s for update", [boss(tenant)["id"]])
+        with session.transaction() as waiting:
+            waiting.execute("set local statement_timeout = '5s'")
+            answer = worker.on(session).exchange(report={"completed": [done]}, max_tasks=1, organizations=[tenant.slug])
+    assert [o["outcome"] for o in answer["outcomes"]] == ["ok"]
+    for left in worker.claim(tenant):
+        assert worker.complete(left) == "ok"
+    for left in answer["tasks"]:
+        assert worker.complete(left) == "ok"
+    reap(worker)
+    assert instance(tenant)["status"] == "idle"
+    assert sorted(m[2] for m in messages(tenant) if m[0] == "agent") == ["Yes.", "done."]

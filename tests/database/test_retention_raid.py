@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from psycopg.types.json import Jsonb
 
 from tests.database.kit import Tenant, Worker, World, refused
 from tests.database.orchestrator_kit import ask, instance, say, tool, turn
@@ -49,7 +48,9 @@ def test_logs_and_prompts_go_to_the_archive_with_their_task(world: World, tenant
     assert {where(world, row["kind"], row["id"]) for row in rows} == {"archive"}
     assert world.admin.value("select count(*) from private.orchestrator_tasks where task_id = %s", task_id) == 0
     late = tenant.owner.at(at(OLD))
-    (found,) = late.rows("select * from public.archived_records(%s, 'prompts') where data ->> 'task_id' = %s", tenant.slug, task_id)
+    (found,) = late.rows(
+        "select * from public.archived_records(%s, 'prompts') where data ->> 'task_id' = %s", tenant.slug, task_id
+    )
     assert found["data"]["prompt_text"] == "Write."
     assert say(tenant, "And now?", agent_instance_id=instance(tenant)["id"])["task_id"]
 
@@ -57,12 +58,17 @@ def test_logs_and_prompts_go_to_the_archive_with_their_task(world: World, tenant
 def test_logs_that_stay_are_passed_in_small_steps_and_hold_nothing_up(world: World, tenant: Tenant) -> None:
     owner_id = world.admin.insert("orchestrator_agents", organization_slug=tenant.slug)["id"]
     ids = [
-        str(world.admin.insert("agent_instances", orchestrator_agent_id=owner_id, name=name, model="m", status=status)["id"])
+        str(
+            world.admin.insert("agent_instances", orchestrator_agent_id=owner_id, name=name, model="m", status=status)[
+                "id"
+            ]
+        )
         for name, status in (("blocked", "blocked"), ("idle", "idle"))
     ]
     query = (
         "insert into public.agent_logs (agent_id, event_category, event_type, timestamp)"
-        " select %s, 'hook', 'Stop', now() - interval '200 days' + n * %s * interval '1 second' from generate_series(1, %s) n"
+        " select %s, 'hook', 'Stop', now() - interval '200 days' + n * %s * interval '1 second'"
+        " from generate_series(1, %s) n"
     )
     world.admin.execute(query, ids[0], 1, 3000)
     world.admin.execute(query, ids[0], 0, 1200)  # all at one time
@@ -89,7 +95,11 @@ def test_logs_that_stay_are_passed_in_small_steps_and_hold_nothing_up(world: Wor
 def test_who_changed_the_periods_is_audited(world: World, tenant: Tenant) -> None:
     tenant.owner.call("set_retention", kind="tasks", archive_days=2, delete_days=4, organization_slug=tenant.slug)
     (entry,) = tenant.owner.rows("select * from public.audit_logs where table_name = 'organization_retention'")
-    assert (str(entry["actor_user_id"]), entry["row_key"], entry["changes"]["delete_days"]) == (tenant.owner.id, "tasks", [None, 4])
+    assert (str(entry["actor_user_id"]), entry["row_key"], entry["changes"]["delete_days"]) == (
+        tenant.owner.id,
+        "tasks",
+        [None, 4],
+    )
     world.admin.execute("delete from public.organizations where slug = %s", tenant.slug)
 
 
@@ -109,13 +119,22 @@ def test_a_reused_slug_shows_nothing_of_before(world: World, tenant: Tenant, wor
 
 def test_nothing_of_the_archive_is_open_through_rights(world: World, tenant: Tenant) -> None:
     for session in (tenant.owner, tenant.join("viewer"), world.anon):
-        for function in ("keep_retention(1)", "schedule_retention()", "make_partition('public.agent_logs', '2031-01-01')", "tend_partitions()"):
+        for function in (
+            "keep_retention(1)",
+            "schedule_retention()",
+            "make_partition('public.agent_logs', '2031-01-01')",
+            "tend_partitions()",
+        ):
             with refused("42501"):
                 session.rows(f"select private.{function}")
         with refused("42501"):
             session.rows("select * from archive.records")
     for page_size in (-5, 0):
-        assert tenant.owner.rows("select * from public.archived_records(%s, 'tasks', 'infinity', %s)", tenant.slug, page_size) == []
+        assert (
+            tenant.owner.rows(
+                "select * from public.archived_records(%s, 'tasks', 'infinity', %s)", tenant.slug, page_size
+            )
+            == []
+        )
     with refused("42501", "not_allowed"):
         tenant.join("developer").rows("select * from public.archived_records(%s, 'tasks')", tenant.slug)
-    assert Jsonb
