@@ -17,7 +17,7 @@ from bench.results import Result, at_most, percentile, plain
 
 ROWS = 1_000_000
 EACH = 5  # a task, its run, a step and two events
-PENDING = 40_000
+PENDING = 20_000
 EVERY_SECONDS = 0.02
 TURN_SECONDS = 3.0
 LIMIT_MS = 100.0
