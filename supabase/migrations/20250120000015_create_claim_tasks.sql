@@ -934,6 +934,7 @@ declare
   v_locked text[];
   v_rooms integer[];
   v_held integer[];
+  v_is_one boolean;
   v_depth integer;
   v_passed uuid[] := '{}';
   v_parked uuid[];
@@ -1032,11 +1033,13 @@ begin
   if slots is not null and private.slots_are_shared(organizations) then
     select s.rooms, s.held, undecided or s.waits into v_rooms, v_held, undecided from private.share_slots(slots, v_queues.organizations, v_rooms) s;
   end if;
+  -- Of one queue more may be looked at than there is room for: what is taken is counted then, of whatever others leave.
+  v_is_one := v_queues.number = 1;
   v_depth := ceil(2.0 * max_tasks / v_queues.number);
   -- Usually one round; more when others are taking the same tasks, or when keys and agents hold some back.
   for v_round in 1..20 loop
     select array_agg(c.task_id) as ids, array_agg(c.turn + coalesce(c.held, 0)) as turns, array_agg(distinct c.agent_slug) as agents,
-      bool_or(c.concurrency_key is not null) as keyed, bool_or(c.place >= v_depth) as more
+      bool_or(c.concurrency_key is not null) as keyed, bool_or(c.place >= v_depth or c.place >= c.room and not v_is_one) as more
     into v_candidates
     from (
       select l.*, q.room, q.held, row_number() over (partition by q.slug order by l.priority, l.scheduled_at, l.ticket) as turn
@@ -1048,15 +1051,15 @@ begin
             select y.* from private.live_tasks y
             where not q.floored and y.state = 'pending' and y.organization_slug = q.slug and y.method = q.method and y.task_id <> all (v_passed)
             order by y.priority, y.scheduled_at, y.ticket
-            limit v_depth
+            limit case when v_is_one then v_depth else least(v_depth, q.room) end
           )
           union all
-          select y.* from private.floored_tasks(q.slug, q.method, v_passed, v_depth) y where q.floored
+          select y.* from private.floored_tasks(q.slug, q.method, v_passed, case when v_is_one then v_depth else least(v_depth, q.room) end) y where q.floored
         ) x
       ) l
       where q.room > 0
     ) c
-    where c.turn <= c.room;
+    where c.turn <= c.room or v_is_one;
     exit when v_candidates.ids is null;
     if v_round = 1 and private.entries_walked('private.live_tasks_pending_idx') - v_walked - cardinality(v_candidates.ids) > 2000 then
       perform private.raise_floors(v_candidates.ids);
@@ -1066,6 +1069,13 @@ begin
       v_limited := array(select a.slug from public.agents a where a.slug = any (v_candidates.agents) and a.max_concurrent_tasks is not null);
     end if;
     v_parked := '{}';
+    if v_is_one and (v_candidates.keyed or v_limited <> '{}') then
+      -- What keys and agents hold back is asked only of what there is room for.
+      select array_agg(c.id), array_agg(c.turn) into v_candidates.ids, v_candidates.turns
+      from unnest(v_candidates.ids, v_candidates.turns) c (id, turn)
+      where c.turn - coalesce(v_held[1], 0) <= v_rooms[1];
+      v_candidates.more := true;
+    end if;
     if v_candidates.keyed then
       v_parked := private.park_for_keys(v_candidates.ids);
     end if;
@@ -1078,7 +1088,7 @@ begin
       join public.tasks t on t.id = c.id and t.status = 'pending'
       where t.id = any (v_candidates.ids) and c.id <> all (v_parked) -- the first, so that no plan begins with the whole table
       order by c.turn, random() -- who holds the fewest slots goes first; priorities are each organization's own
-      limit max_tasks - cardinality(ids)
+      limit case when v_is_one then least(max_tasks - cardinality(ids), v_rooms[1]) else max_tasks - cardinality(ids) end
       for update of t skip locked
     );
     ids := ids || v_taken;
