@@ -138,7 +138,7 @@ begin
       v_origin.child_task_id := private.start_agent_call(task, v_origin, v_call);
     exception
       -- What the caller's user would be refused as well. The caller hears of it, as the result of the call.
-      when data_exception or integrity_constraint_violation or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT413' or sqlstate 'PT429' then
+      when data_exception or integrity_constraint_violation or insufficient_privilege or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT413' or sqlstate 'PT429' then
         get stacked diagnostics v_origin.error_message = pg_exception_detail;
         v_origin.error_code := case when sqlerrm ~ '^[a-z][a-z0-9_]{0,62}$' then sqlerrm else 'call_refused' end;
         -- Only our own refusals are quoted: the detail of a broken constraint would show the row.

@@ -1,7 +1,7 @@
 -- The orchestrator: people talk to it by message_orchestrator; it makes agents, commands them, and hears what came of it.
 -- A turn of the orchestrator is a task (orchestrate), a command to one of its agents is one (command_agent); so leases, retries,
 -- pauses, budgets, the trace and events are the queue's. What a turn does by its tools goes through call_orchestrator, by its lease.
--- Lock order: tasks, then instances and orchestrators, conversations last. What workers' transactions find locked they leave in
+-- Lock order: tasks, then conversations, then instances, then orchestrators. What workers' transactions find locked they leave in
 -- private.orchestrator_work for the reaper; people's transactions hold tasks before they wait for anything here.
 -- Over 400 lines, because talking, commanding, what comes of it, and the limits on it are one subject.
 
@@ -310,16 +310,39 @@ revoke execute on function private.refresh_owner(uuid, uuid) from public;
 create function private.hold_owner(orchestrator_agent_id uuid, agent_instance_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = '' set enable_nestloop = on
 as $$
+declare
+  v_orchestrator public.orchestrator_agents;
+  v_instance public.agent_instances;
 begin
+  -- With what its row names: a row that is changed twice in a transaction has its foreign keys checked, which waits.
   if agent_instance_id is null then
-    perform from public.orchestrator_agents o where o.id = hold_owner.orchestrator_agent_id for no key update skip locked;
+    select o.* into v_orchestrator from public.orchestrator_agents o where o.id = hold_owner.orchestrator_agent_id for no key update skip locked;
+    perform from public.organizations o where o.slug = v_orchestrator.organization_slug for key share skip locked;
+    if not found then
+      return false;
+    end if;
   else
-    perform from public.agent_instances i where i.id = hold_owner.agent_instance_id for no key update skip locked;
+    select i.* into v_instance from public.agent_instances i where i.id = hold_owner.agent_instance_id for no key update skip locked;
+    perform from public.orchestrator_agents o where o.id = v_instance.orchestrator_agent_id for key share skip locked;
+    if not found then
+      return false;
+    end if;
+    if v_instance.created_by is not null then
+      perform from public.users u where u.id = v_instance.created_by for key share skip locked;
+      if not found then
+        return false;
+      end if;
+    end if;
   end if;
-  return found;
+  if coalesce(v_orchestrator.agent_slug, v_instance.agent_slug) is not null then
+    perform from public.agents a where a.slug = coalesce(v_orchestrator.agent_slug, v_instance.agent_slug) for key share skip locked;
+    return found;
+  end if;
+  return true;
 end;
 $$;
-comment on function private.hold_owner(uuid, uuid) is 'Locks the row of an orchestrator (instance null) or an instance; false when somebody else holds it.';
+comment on function private.hold_owner(uuid, uuid) is
+  'Locks the row of an orchestrator (instance null) or an instance, and what it names; false when somebody else holds one of them.';
 revoke execute on function private.hold_owner(uuid, uuid) from public;
 
 create function private.self_turns(entry private.orchestrator_tasks) returns bigint
@@ -421,6 +444,17 @@ begin
     and coalesce(o.settings ->> 'wake', 'true') = 'true'
   into v_wakes
   from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id;
+  if v_wakes then
+    -- Held, so that whoever takes this person out of the organization right now finds the turn that is begun for them.
+    perform from public.organization_members m where m.organization_slug = task.organization_slug and m.user_id = task.user_id for key share skip locked;
+    if not found and exists (select from public.organization_members m where m.organization_slug = task.organization_slug and m.user_id = task.user_id) then
+      return false;
+    end if;
+    v_wakes := exists (
+      select from private.active_members m
+      where m.organization_slug = task.organization_slug and m.user_id = task.user_id and private.role_rank(m.role) >= private.role_rank('member')
+    );
+  end if;
   if v_wakes then
     -- Before anything is written, so that it may all be left for later.
     perform from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id for no key update skip locked;
@@ -765,6 +799,16 @@ begin
         detail = format('The orchestrator of organization "%s" has no agent %s.', organization_slug, take_message.agent_instance_id), hint = 'List agent_instances.';
     end if;
   end if;
+  -- Turns come one after another: nobody's messages alone are the queue.
+  if (
+    select count(*)
+    from private.orchestrator_tasks o
+    join public.tasks t on t.id = o.task_id
+    where o.orchestrator_agent_id = v_orchestrator.id and not o.has_ended and o.turn_task_id is null and t.user_id = take_message.user_id
+  ) >= 100 then
+    raise exception using errcode = 'PT429', message = 'over_limit',
+      detail = 'You have 100 messages that the orchestrator and its agents have not dealt with yet.', hint = 'Wait for their answers, or interrupt them (interrupt_orchestrator, interrupt_agent_instance).';
+  end if;
   v_entry.task_id := gen_random_uuid();
   v_entry.message_id := gen_random_uuid();
   v_entry.conversation_id := private.orchestrator_conversation(v_orchestrator, take_message.user_id);
@@ -772,18 +816,21 @@ begin
     v_task := private.start_turn(v_orchestrator, v_entry, take_message.user_id, message, take_message.idempotency_key);
     insert into public.prompts (orchestrator_agent_id, task_id, task_slug, author, prompt_text, summary, session_id)
     values (v_orchestrator.id, v_task.id, private.task_slug(message, v_task.id), 'engineer', message, private.first_sentence(message), v_orchestrator.session_id);
-    update public.orchestrator_agents o set metadata = o.metadata - 'blocked' where o.id = v_orchestrator.id;
-    perform private.refresh_owner(v_orchestrator.id, null);
   else
     v_task := private.start_command(v_orchestrator, v_instance, v_entry, take_message.user_id, message, 'engineer', take_message.idempotency_key, 100);
-    perform from public.agent_instances i where i.id = v_instance.id for no key update;
-    perform private.refresh_owner(v_orchestrator.id, v_instance.id);
   end if;
   insert into public.messages (id, conversation_id, sender_type, receiver_type, sender_user_id, agent_instance_id, content, summary, task_id)
   values (
     v_entry.message_id, v_entry.conversation_id, 'user', case when v_instance.id is null then 'orchestrator' else 'agent' end, take_message.user_id,
     v_instance.id, message, private.first_sentence(message), v_task.id
   );
+  if v_instance.id is null then
+    update public.orchestrator_agents o set metadata = o.metadata - 'blocked' where o.id = v_orchestrator.id;
+    perform private.refresh_owner(v_orchestrator.id, null);
+  else
+    perform from public.agent_instances i where i.id = v_instance.id for no key update;
+    perform private.refresh_owner(v_orchestrator.id, v_instance.id);
+  end if;
   return private.told_of_message(v_task.id);
 end;
 $$;
@@ -830,7 +877,7 @@ as $$
   select private.message_orchestrator(organization_slug, message, agent_instance_id, idempotency_key, user_id);
 $$;
 comment on function public.message_orchestrator(text, text, uuid, text, uuid) is
-  'Says something to the organization''s orchestrator, which is made by the first message, or to one of its agents: {orchestrator_agent_id, agent_instance_id, conversation_id, message_id, task_id, task_slug}. Follow task_events of task_id; answers stand in messages. The same idempotency_key again: the same answer. Members for themselves; servers say user_id. Errors: as for an insert into tasks, PT404 agent_instance_not_found, PT409 agent_instance_archived.';
+  'Says something to the organization''s orchestrator, which is made by the first message, or to one of its agents: {orchestrator_agent_id, agent_instance_id, conversation_id, message_id, task_id, task_slug}. Follow task_events of task_id; answers stand in messages. The same idempotency_key again: the same answer. Members for themselves; servers say user_id. Errors: as for an insert into tasks, PT429 over_limit with 100 messages of one person that are not dealt with, PT404 agent_instance_not_found, PT409 agent_instance_archived.';
 revoke execute on function public.message_orchestrator(text, text, uuid, text, uuid) from public, anon, authenticated;
 grant execute on function public.message_orchestrator(text, text, uuid, text, uuid) to authenticated, service_role;
 
@@ -1214,6 +1261,7 @@ declare
   v_agent public.agents;
   v_most numeric;
   v_name constant text := btrim(arguments ->> 'name');
+  v_model constant text := nullif(btrim(left(arguments ->> 'model', 200)), '');
 begin
   -- One creates at a time, so that the limit holds.
   select o.* into v_orchestrator from public.orchestrator_agents o where o.id = entry.orchestrator_agent_id for no key update;
@@ -1231,16 +1279,27 @@ begin
       detail = format('The orchestrator has %s agents, as many as it may (max_instances).', v_most), hint = 'Archive one that has done its work.';
   end if;
   v_agent := private.usable_agent(coalesce(arguments ->> 'agent_slug', v_orchestrator.agent_slug), task.organization_slug, task.user_id);
+  -- Which models are paid for is for developers to say, as in agents.
+  if v_model <> v_agent.llm_config ->> 'model' and private.role_rank(private.require_person(task.organization_slug, task.user_id)) < private.role_rank('developer')
+    and not exists (
+      select from public.agents a
+      where a.organization_slug @> array[task.organization_slug] and a.status = 'active'
+        and a.llm_config ->> 'model' = v_model and a.llm_config ->> 'provider' = v_agent.llm_config ->> 'provider'
+    ) then
+    raise exception using errcode = '42501', message = 'not_allowed',
+      detail = format('The person you work for is no developer, and no agent of the organization has the model "%s".', v_model),
+      hint = 'Leave model out, or name one of an agent in the catalogue.';
+  end if;
   insert into public.agent_instances (orchestrator_agent_id, agent_slug, created_by, name, model, system_prompt)
   values (
     v_orchestrator.id, arguments ->> 'agent_slug', task.user_id, v_name,
-    coalesce(nullif(btrim(left(arguments ->> 'model', 200)), ''), v_agent.llm_config ->> 'model', v_agent.agent_type), left(arguments ->> 'system_prompt', 20000)
+    coalesce(v_model, v_agent.llm_config ->> 'model', v_agent.agent_type), left(arguments ->> 'system_prompt', 20000)
   );
   return jsonb_build_object('created', v_name, 'note', 'Command it to let it do something.');
 end;
 $$;
 comment on function private.tool_create_agent(private.orchestrator_tasks, public.tasks, jsonb) is
-  'Makes an instance {name, agent_slug?, model?, system_prompt?}. 22023 agent_name_invalid, PT409 agent_instance_exists, PT429 over_limit, PT404 agent_not_found, PT409 agent_inactive.';
+  'Makes an instance {name, agent_slug?, model?, system_prompt?}. 22023 agent_name_invalid, PT409 agent_instance_exists, PT429 over_limit, PT404 agent_not_found, PT409 agent_inactive, 42501 not_allowed for another model.';
 revoke execute on function private.tool_create_agent(private.orchestrator_tasks, public.tasks, jsonb) from public;
 
 create function private.command_by_name(entry private.orchestrator_tasks, task public.tasks, name text, prompt text, awaited boolean) returns uuid
@@ -1260,8 +1319,6 @@ begin
   v_next.turn_task_id := entry.task_id;
   v_next.is_awaited := awaited;
   v_task := private.start_command(private.orchestrator_of(entry), v_instance, v_next, task.user_id, prompt, 'orchestrator_agent', null, task.priority);
-  -- Its status follows at once, or within a second where its row is held.
-  perform private.settle_orchestrator_task(v_task.id);
   if entry.conversation_id is not null then
     insert into public.messages (id, conversation_id, sender_type, receiver_type, agent_instance_id, content, summary, task_id, metadata)
     values (
@@ -1269,6 +1326,8 @@ begin
       jsonb_build_object('agent', v_instance.name)
     );
   end if;
+  -- Its status follows at once, or within a second where its row is held.
+  perform private.settle_orchestrator_task(v_task.id);
   return v_task.id;
 end;
 $$;

@@ -49,6 +49,9 @@ create index organization_retention_kind_idx on private.organization_retention (
 comment on table private.organization_retention is 'Periods of an organization''s own; null is the operator''s.';
 revoke all on private.organization_retention from anon, authenticated, service_role;
 
+create trigger audit after insert or update or delete on private.organization_retention
+for each row execute function private.audit('kind');
+
 create function private.retention_period(kind text, organization_slug text) returns private.retention_periods
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -857,20 +860,20 @@ declare
   v_before constant timestamptz := private.leaves_before(v_period);
   v_max constant integer := work.batch_size * 10;
   v_column constant text := (select p.time_column from private.partitioned_tables p where p.name = 'public.' || work.kind);
-  v_archived bigint;
   v_done record;
 begin
   if v_before is null then
     return (0, 0, work.cursor_at, true)::private.retention_outcome;
   end if;
+  -- What is kept counts as looked at: somebody's many rows that stay are no reason to look at all of them in one go.
   execute format(
-    'with picked as ('
-    '  select r.id, r.%2$I as at from public.%1$I r where r.%2$I >= $1 and r.%2$I < $2 and %3$s order by r.%2$I limit $3 for update skip locked),'
+    'with looked as materialized (select r.id, r.%2$I as at, %3$s as goes from public.%1$I r where r.%2$I >= $1 and r.%2$I < $2 order by r.%2$I limit $3),'
+    ' picked as (select r.id, l.at from looked l join public.%1$I r on r.id = l.id and r.%2$I = l.at where l.goes for update of r skip locked),'
     ' gone as (delete from public.%1$I r using picked p where r.id = p.id and r.%2$I = p.at returning r.*, p.at),'
     ' kept as (insert into archive.records (kind, record_id, organization_slug, data, delete_at)'
     '  select %1$L, g.id::text, to_jsonb(g) ->> ''organization_slug'', to_jsonb(g) - ''at'', d.delete_at from gone g'
     '  cross join lateral unnest(private.delete_times(array[g.at], $4)) d (delete_at) where $4.archive_days is not null and d.delete_at > private.clock() returning 1)'
-    ' select (select count(*) from kept) as archived, count(*) as removed, max(g.at) as last_at from gone g',
+    ' select (select count(*) from kept) as archived, (select count(*) from gone) as removed, count(*) as looked, max(l.at) as last_at from looked l',
     work.kind, v_column,
     -- The log of an agent at work is not over.
     case when work.kind in ('agent_logs', 'prompts') then
@@ -878,7 +881,11 @@ begin
     else 'true' end
   )
   into v_done using work.cursor_at, v_before, v_max, v_period;
-  return (v_done.archived, v_done.removed - v_done.archived, coalesce(v_done.last_at, work.cursor_at), v_done.removed < v_max)::private.retention_outcome;
+  return (
+    v_done.archived, v_done.removed - v_done.archived,
+    case when v_done.removed > 0 or v_done.last_at > work.cursor_at then v_done.last_at else coalesce(v_done.last_at, work.cursor_at) + interval '1 microsecond' end,
+    v_done.looked < v_max
+  )::private.retention_outcome;
 end;
 $$;
 comment on function private.retain_logs(private.retention_work) is 'A batch of a table of logs that is partitioned by month; audit_logs go to the archive. Logs of agents that are at work stay.';

@@ -21,6 +21,7 @@ from pydantic_ai.usage import RunUsage
 from workers.agents.checkpoint import Resumed
 from workers.agents.limits import usage_of
 from workers.backend import Backend
+from workers.clean import clean_json
 from workers.contract import Turn
 from workers.errors import BackendError, BackendUnavailable, TaskFailure
 from workers.job import Job
@@ -162,9 +163,10 @@ class Desk:
     async def _call(self, action: str, arguments: Mapping[str, Any]) -> Any:
         lease = self.job.claimed.lease
         asked = {"task_id": lease.task_id, "attempt": lease.attempt, "lease_token": lease.lease_token, "action": action}
+        sent = clean_json(arguments)  # Models and pages say what jsonb cannot keep.
         for attempt in range(1, _TRIES + 1):
             try:
-                return await self.database.call("call_orchestrator", asked | {"arguments": arguments})
+                return await self.database.call("call_orchestrator", asked | {"arguments": sent})
             except BackendUnavailable:
                 if attempt == _TRIES:
                     raise _failure("could not be reached") from None
