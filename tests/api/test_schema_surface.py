@@ -17,7 +17,7 @@ VERSION: dict[str, Any] = {"deliverable_id": NOBODY}
 MEMBER: dict[str, Any] = {"organization_slug": "none", "user_id": NOBODY}
 
 # A table that is in neither list is a mistake: either it should not be exposed, or its tests are missing.
-VIEWS = {
+USER_VIEWS = {
     "active_tasks",
     "agent_containers",
     "agent_activity",
@@ -29,7 +29,8 @@ VIEWS = {
     "queue_health",
     "recent_conversations",
 }
-USER_TABLES = VIEWS | {
+VIEWS = USER_VIEWS | {"retention_status"}
+USER_TABLES = USER_VIEWS | {
     "agent_conversations",
     "agent_instances",
     "agent_logs",
