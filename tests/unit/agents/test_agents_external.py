@@ -1,4 +1,7 @@
-"""External agents against real servers of the A2A SDK: both versions, both bindings, with streams and without."""
+"""External agents against real servers of the A2A SDK: both versions, both bindings, with streams and without.
+
+Over 400 lines, because each of these is told by the same scenes.
+"""
 
 from __future__ import annotations
 
